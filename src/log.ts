@@ -1,0 +1,89 @@
+/**
+ * Logs: one event a line on stderr, with stable keys. Never parameters, results or tokens: a caller passes only fields
+ * that it names, and keys that look like secrets are redacted all the same.
+ */
+import { type ConsolaInstance, createConsola, LogLevels } from "consola";
+
+export type Severity = "DEBUG" | "INFO" | "WARN" | "ERROR";
+export type LogFields = Record<string, string | number | boolean | undefined>;
+
+export interface Log {
+  debug(event: string, fields?: LogFields): void;
+  info(event: string, fields?: LogFields): void;
+  warn(event: string, fields?: LogFields): void;
+  error(event: string, fields?: LogFields): void;
+  /** A log whose lines all carry these fields too. */
+  child(fields: LogFields): Log;
+}
+
+export interface LogOptions {
+  severity?: Severity;
+  format?: "text" | "json";
+  /** Where a finished line goes; stderr unless told. */
+  write?: (line: string) => void;
+  now?: () => Date;
+}
+
+const SECRET_KEY = /pass|secret|token|credential|private|authorization|cookie|api_?key/i;
+const level = { DEBUG: LogLevels.debug, INFO: LogLevels.info, WARN: LogLevels.warn, ERROR: LogLevels.error };
+
+/** Control characters would let a server's stderr or a name forge or hide log lines. */
+export const printable = (text: string): string =>
+  text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (c) => {
+    if (c === "\t") return " ";
+    return `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  });
+
+export function createLog(options: LogOptions = {}): Log {
+  const write = options.write ?? ((line: string) => process.stderr.write(line));
+  const now = options.now ?? (() => new Date());
+  const json = options.format === "json";
+  const consola = createConsola({
+    level: level[options.severity ?? "INFO"],
+    reporters: [
+      {
+        log(entry) {
+          const [event, fields] = entry.args as [string, LogFields];
+          const severity = entry.type === "warn" ? "WARN" : entry.type.toUpperCase();
+          write(json ? jsonLine(now(), severity, event, fields) : textLine(now(), severity, event, fields));
+        },
+      },
+    ],
+    throttle: 0,
+  });
+  return wrap(consola, {});
+}
+
+function wrap(consola: ConsolaInstance, base: LogFields): Log {
+  const at = (type: "debug" | "info" | "warn" | "error") => (event: string, fields?: LogFields) =>
+    consola[type](event, { ...base, ...fields });
+  return {
+    debug: at("debug"),
+    info: at("info"),
+    warn: at("warn"),
+    error: at("error"),
+    child: (fields) => wrap(consola, { ...base, ...fields }),
+  };
+}
+
+function clean(fields: LogFields): [string, string | number | boolean][] {
+  const out: [string, string | number | boolean][] = [];
+  for (const [key, value] of Object.entries(fields)) {
+    if (value === undefined) continue;
+    out.push([key, SECRET_KEY.test(key) ? "<redacted>" : value]);
+  }
+  return out;
+}
+
+function jsonLine(time: Date, severity: string, event: string, fields: LogFields): string {
+  const entries = Object.fromEntries(clean(fields));
+  return `${JSON.stringify({ ...entries, time: time.toISOString(), severity, event })}\n`;
+}
+
+function textLine(time: Date, severity: string, event: string, fields: LogFields): string {
+  const rest = clean(fields).map(([key, value]) => {
+    const text = printable(String(value));
+    return `${key}=${/[\s"=]/.test(text) || text === "" ? JSON.stringify(text) : text}`;
+  });
+  return `${[time.toISOString(), severity.padEnd(5), printable(event), ...rest].join(" ")}\n`;
+}

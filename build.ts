@@ -1,0 +1,61 @@
+/**
+ * Builds the one binary: `bun build.ts` for this platform (dist/mcpgate), `bun build.ts --all` for all of them
+ * (dist/mcpgate-PLATFORM and SHA256SUMS).
+ */
+import { createHash } from "node:crypto";
+import { mkdirSync, renameSync } from "node:fs";
+import { join } from "node:path";
+
+const PLATFORMS = [
+  "linux-x64",
+  "linux-arm64",
+  "linux-x64-musl",
+  "linux-arm64-musl",
+  "darwin-x64",
+  "darwin-arm64",
+  "windows-x64",
+] as const;
+
+const dist = join(import.meta.dir, "dist");
+mkdirSync(dist, { recursive: true });
+
+async function build(outfile: string, platform?: (typeof PLATFORMS)[number]): Promise<void> {
+  // A name of its own until it is whole: a build that fails or is interrupted leaves the last good binary in place.
+  const partial = `${outfile}.building`;
+  const result = await Bun.build({
+    entrypoints: [join(import.meta.dir, "src/main.ts")],
+    compile: {
+      outfile: partial,
+      ...(platform === undefined ? {} : { target: `bun-${platform}` as Bun.Build.CompileTarget }),
+      // A compiled binary otherwise loads ./.env and runs the preloads of ./bunfig.toml of whatever directory it is
+      // started in: a hostile working directory would run code as whoever starts mcpgate there.
+      autoloadDotenv: false,
+      autoloadBunfig: false,
+      autoloadTsconfig: false,
+      autoloadPackageJson: false,
+    },
+    target: "bun",
+    minify: { syntax: true, whitespace: true, identifiers: false },
+    // Start-up counts: an MCP client waits for `client connect`.
+    bytecode: true,
+    format: "esm",
+  });
+  if (!result.success) throw new AggregateError(result.logs, `build failed: ${outfile}`);
+  const made = platform?.startsWith("windows") ? `${partial}.exe` : partial;
+  renameSync(made, outfile);
+}
+
+if (process.argv.includes("--all")) {
+  const sums: string[] = [];
+  for (const platform of PLATFORMS) {
+    const name = `mcpgate-${platform}${platform.startsWith("windows") ? ".exe" : ""}`;
+    await build(join(dist, name), platform);
+    const hash = createHash("sha256").update(await Bun.file(join(dist, name)).bytes());
+    sums.push(`${hash.digest("hex")}  ${name}\n`);
+    console.error(`built dist/${name}`);
+  }
+  await Bun.write(join(dist, "SHA256SUMS"), sums.join(""));
+} else {
+  await build(join(dist, process.platform === "win32" ? "mcpgate.exe" : "mcpgate"));
+  console.error("built dist/mcpgate");
+}

@@ -1,0 +1,73 @@
+// What the package's scripts run. It needs nothing but Node and npm: it installs the pinned dependencies (the Bun
+// runtime among them) when they are missing or the lock file changed, then does the task.
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = dirname(fileURLToPath(import.meta.url));
+const bin = (name) => join(root, "node_modules", ".bin", process.platform === "win32" ? `${name}.cmd` : name);
+const shell = process.platform === "win32";
+
+function run(command, args, options = {}) {
+  const done = spawnSync(command, args, { cwd: root, stdio: "inherit", shell, ...options });
+  if (done.error) throw done.error;
+  return done.status ?? 1;
+}
+
+function must(command, args, options) {
+  const status = run(command, args, options);
+  if (status !== 0) process.exit(status);
+}
+
+function install() {
+  const stamp = join(root, "node_modules", ".installed");
+  const wanted = createHash("sha256").update(readFileSync(join(root, "package-lock.json"))).digest("hex");
+  if (!existsSync(stamp) || readFileSync(stamp, "utf8") !== wanted) {
+    must("npm", ["ci", "--no-fund", "--no-audit", "--loglevel=error"], { stdio: ["ignore", 2, 2] });
+    writeFileSync(stamp, wanted);
+  }
+  // Where npm was told not to run install scripts, the runtime's own has to be run by hand.
+  if (run(bin("bun"), ["--version"], { stdio: "ignore" }) !== 0) {
+    must(process.execPath, [join(root, "node_modules", "bun", "install.js")], { stdio: ["ignore", 2, 2] });
+  }
+}
+
+const bun = (...args) => must(bin("bun"), args);
+const build = (...args) => must(bin("bun"), ["build.ts", ...args], { stdio: ["ignore", 2, 2] });
+
+function check() {
+  must(bin("biome"), ["ci", "--error-on-warnings", "."]);
+  must(bin("tsc"), ["--noEmit", "-p", "."]);
+}
+
+const [task, ...args] = process.argv.slice(2);
+install();
+switch (task) {
+  case "start":
+    build();
+    process.exit(run(join(root, "dist", "mcpgate"), ["demo", ...args], { shell: false }));
+    break;
+  case "build":
+    build(...args);
+    break;
+  case "check":
+    check();
+    break;
+  case "format":
+    must(bin("biome"), ["check", "--write", "."]);
+    break;
+  case "test":
+    if (args.length > 0) {
+      bun("test", ...args);
+    } else {
+      check();
+      build();
+      bun("test");
+    }
+    break;
+  default:
+    console.error(`run.mjs: no such task: ${task}`);
+    process.exit(2);
+}

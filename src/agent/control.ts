@@ -1,0 +1,193 @@
+/**
+ * The agent's one control connection to the proxy: dialled out, kept up for ever. It offers the apps, takes grants,
+ * and ships the audit spool.
+ */
+import type { Spool } from "../audit/spool.ts";
+import { Failure } from "../errors.ts";
+import type { KeyPair } from "../identity/keys.ts";
+import { signProof } from "../identity/proof.ts";
+import { publicUrl } from "../identity/url.ts";
+import { backoff } from "../link/backoff.ts";
+import { type Connection, dial } from "../link/dial.ts";
+import {
+  AGENT_CONTROL_PATH,
+  type FromAgent,
+  HEARTBEAT_LOST_MS,
+  MAX_BATCH,
+  parseMessage,
+  type ToAgent,
+  toAgent,
+} from "../link/protocol.ts";
+import type { Trust } from "../link/trust.ts";
+import type { Log } from "../log.ts";
+import { VERSION } from "../version.ts";
+
+type Hello = Extract<FromAgent, { t: "hello" }>;
+
+export interface ControlOptions {
+  trust: Trust;
+  agent: string;
+  key: KeyPair;
+  spool: Spool;
+  log: Log;
+  /** What to offer, asked for at each connection. */
+  offer(): Pick<Hello, "boot" | "apps" | "sessions">;
+  onMessage(message: Exclude<ToAgent, { t: "challenge" | "refused" | "ping" | "events.stored" }>): void;
+  /** The proxy said that this agent is not wanted any more, or never was: trying again would not help. */
+  onRejected(failure: Failure): void;
+}
+
+const BATCH_ITEMS = 500;
+/** Events that come together travel together. */
+const BATCH_DELAY_MS = 5;
+
+export class Control {
+  readonly #options: ControlOptions;
+  #connection: Connection | undefined;
+  #stopped = false;
+  #lastHeard = 0;
+  #watch: ReturnType<typeof setInterval> | undefined;
+  #shipTimer: ReturnType<typeof setTimeout> | undefined;
+  #shipping = false;
+  #wake: (() => void) | undefined;
+  #shipped: PromiseWithResolvers<void> | undefined;
+
+  constructor(options: ControlOptions) {
+    this.#options = options;
+    options.spool.onAppend = () => this.#shipSoon();
+  }
+
+  get up(): boolean {
+    return this.#connection?.open ?? false;
+  }
+
+  send(message: FromAgent): void {
+    this.#connection?.sendText(message);
+  }
+
+  /** Runs until `stop`. A connection that is lost is dialled again, at once and then with growing pauses. */
+  async run(): Promise<void> {
+    const { log } = this.#options;
+    for (let attempt = 0; !this.#stopped; attempt++) {
+      const wait = backoff(attempt);
+      if (wait > 0) await this.#pause(wait);
+      if (this.#stopped) return;
+      try {
+        const lost = await this.#connect();
+        attempt = -1;
+        const reason = await lost;
+        if (!this.#stopped) log.warn("control.lost", { reason });
+      } catch (error) {
+        const failure = Failure.from(error);
+        if (failure.code === "bad_proof" || failure.code === "access_denied" || failure.code === "not_found") {
+          this.#options.onRejected(failure);
+          return;
+        }
+        if (attempt === 0 || attempt === 5)
+          log.warn("control.unreachable", { error: failure.message, hint: failure.hint });
+      }
+    }
+  }
+
+  /** Resolves when the proxy stored what is in the spool, or after `ms`. */
+  async flush(ms: number): Promise<void> {
+    if (!this.up || this.#options.spool.pending === 0) return;
+    this.#shipped = Promise.withResolvers<void>();
+    this.#ship();
+    await Promise.race([this.#shipped.promise, Bun.sleep(ms)]);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#wake?.();
+    clearTimeout(this.#shipTimer);
+    this.#connection?.close("the agent stops");
+  }
+
+  /** Resolves, once the proxy took the hello, with the promise of the connection's end. */
+  async #connect(): Promise<Promise<string>> {
+    const { trust, agent, key, log } = this.#options;
+    const lost = Promise.withResolvers<string>();
+    const connection = await dial({
+      trust,
+      path: AGENT_CONTROL_PATH,
+      answer: async (nonce) => ({
+        t: "hello",
+        proof: await signProof({ key, method: "GET", url: publicUrl(trust.proxy, AGENT_CONTROL_PATH), nonce }),
+        agent,
+        version: VERSION,
+        ...this.#options.offer(),
+      }),
+      onText: (from, text) => {
+        this.#lastHeard = performance.now();
+        const message = parseMessage(toAgent, text);
+        if (message === undefined) {
+          log.warn("control.unknown_message");
+          return false;
+        }
+        return this.#onMessage(from, message);
+      },
+      onClose: (_from, reason) => lost.resolve(reason),
+    });
+    this.#connection = connection;
+    this.#shipping = false;
+    this.#ship();
+    clearInterval(this.#watch);
+    this.#watch = setInterval(() => {
+      if (performance.now() - this.#lastHeard > HEARTBEAT_LOST_MS) connection.close("the proxy is silent");
+    }, 1_000);
+    return lost.promise.finally(() => {
+      clearInterval(this.#watch);
+      if (this.#connection === connection) this.#connection = undefined;
+    });
+  }
+
+  #onMessage(connection: Connection, message: ToAgent): boolean {
+    switch (message.t) {
+      case "ping":
+        connection.sendText({ t: "pong" });
+        return false;
+      case "events.stored":
+        this.#options.spool.ack(message.last);
+        this.#shipping = false;
+        this.#ship();
+        return false;
+      case "challenge":
+      case "refused":
+        return false;
+      default:
+        this.#options.onMessage(message);
+        return message.t === "welcome";
+    }
+  }
+
+  // --- the spool ---
+
+  #shipSoon(): void {
+    this.#shipTimer ??= setTimeout(() => this.#ship(), BATCH_DELAY_MS);
+  }
+
+  /** One batch at a time: the next goes when the proxy stored this one, so a slow disk there slows nobody's calls. */
+  #ship(): void {
+    clearTimeout(this.#shipTimer);
+    this.#shipTimer = undefined;
+    if (this.#shipping || !this.up) return;
+    const { first, items } = this.#options.spool.next(BATCH_ITEMS, MAX_BATCH);
+    if (items.length === 0) {
+      this.#shipped?.resolve();
+      return;
+    }
+    this.#shipping = true;
+    this.send({ t: "events", last: first + items.length - 1, items });
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}

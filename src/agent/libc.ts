@@ -1,0 +1,57 @@
+/**
+ * The few calls of the C library that neither Bun nor Node offers, for Linux: `setsid`, `prctl`, `pipe2`, …
+ * The library's name differs (glibc, musl); whichever is loaded already answers first.
+ */
+import { dlopen, type Library, ptr } from "bun:ffi";
+
+const signatures = {
+  setsid: { args: [], returns: "i32" },
+  getppid: { args: [], returns: "i32" },
+  pipe2: { args: ["ptr", "i32"], returns: "i32" },
+  // `signal` rather than `sigaction`: its arguments have no layout; 0 is SIG_DFL everywhere.
+  signal: { args: ["i32", "ptr"], returns: "ptr" },
+  sigprocmask: { args: ["i32", "ptr", "ptr"], returns: "i32" },
+  // Variadic in C: fine on Linux x64 and arm64, where variadic integers travel like named ones.
+  fcntl: { args: ["i32", "i32", "i64"], returns: "i32" },
+  prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
+  getrlimit: { args: ["i32", "ptr"], returns: "i32" },
+  setrlimit: { args: ["i32", "ptr"], returns: "i32" },
+} as const;
+
+type Libc = Library<typeof signatures>["symbols"];
+
+const musl = { x64: "libc.musl-x86_64.so.1", arm64: "libc.musl-aarch64.so.1" } as Record<string, string>;
+
+/** Names to try, in order. `libc.so.6` first: on a musl system it is only there where glibc was installed beside it. */
+const names = (): string[] => {
+  const own = musl[process.arch];
+  return ["libc.so.6", ...(own === undefined ? [] : [own]), "libc.so"];
+};
+
+let loaded: Libc | undefined;
+
+/** The C library; throws when none of its names can be opened. */
+export function loadLibc(): Libc {
+  if (loaded !== undefined) return loaded;
+  let last: unknown;
+  for (const name of names()) {
+    try {
+      loaded = dlopen(name, signatures).symbols;
+      return loaded;
+    } catch (error) {
+      last = error;
+    }
+  }
+  throw new Error(`can't open the C library (${names().join(", ")})`, { cause: last });
+}
+
+const O_CLOEXEC = 0o2000000;
+
+/** A pipe, both ends close-on-exec: `[read, write]`. */
+export function openPipe(): [number, number] {
+  const ends = new Int32Array(2);
+  if (loadLibc().pipe2(ptr(ends), O_CLOEXEC) !== 0) throw new Error("can't make a pipe: too many open files");
+  const [read, write] = ends;
+  if (read === undefined || write === undefined) throw new Error("unreachable: a pipe has two ends");
+  return [read, write];
+}

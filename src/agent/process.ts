@@ -1,0 +1,253 @@
+/**
+ * One server process: started as its host user, its streams with backpressure, and stopped so that nothing of it is
+ * left: end of stdin, then SIGTERM, then SIGKILL, the signals to its whole process group.
+ */
+import { Failure } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { type AccountDatabase, type HostUser, hostAccounts, loadHostUser, loadHostUserById } from "./host-user.ts";
+import { type Environment, type Orders, serverEnvironment } from "./launch.ts";
+import { type Ledger, serverLedger } from "./ledger.ts";
+import { ProcessGroup, within } from "./process-group.ts";
+import { ServerInput } from "./server-input.ts";
+import { type Spawned, spawnServer } from "./spawn.ts";
+import { LineRate, StderrTail } from "./stderr-tail.ts";
+
+export interface StartOptions {
+  /** A bare name is looked up in the host user's `PATH`, with that user's rights. */
+  command: string;
+  args: string[];
+  /** The app's own environment, laid over the one that `launch.ts` makes. */
+  env?: Environment | undefined;
+  /** Has to exist; unless given: the host user's home, or `/` where that can't be entered. */
+  cwd?: string | undefined;
+  /** Required when the agent is root (`root` says so in so many words); otherwise the agent's own user or nothing. */
+  hostUser?: string | undefined;
+  /** Argv prefix that starts our own binary as the exec helper, such as `["/proc/self/exe", "__exec"]`. Linux only. */
+  self: string[];
+  log: Log;
+  /** Bytes as they come; the next are read when it has resolved, so a slow reader slows the server. */
+  onStdout(chunk: Uint8Array): void | Promise<void>;
+  /** A line of stderr, cleaned of control characters. It is in the log and in `stderrTail()` already. */
+  onStderrLine?: ((line: string) => void) | undefined;
+  ledger?: Ledger | undefined;
+  accounts?: AccountDatabase | undefined;
+  /** The agent's own environment. */
+  inherited?: Record<string, string | undefined> | undefined;
+}
+
+export interface Exit {
+  code: number | null;
+  signal: string | null;
+  /** `exited with code 3`, `killed by SIGKILL`. */
+  message: string;
+}
+
+/** Milliseconds that each step of stopping may take before the next. */
+export interface Graces {
+  /** From the end of its stdin to SIGTERM. */
+  inputMs?: number;
+  /** From SIGTERM to SIGKILL. */
+  termMs?: number;
+}
+
+export interface ServerProcess {
+  readonly pid: number;
+  /** Whether little enough is waiting for the server. */
+  readonly writable: boolean;
+  /** False: wait for `drain()` before the next. What is written after the server closed its stdin is dropped. */
+  write(bytes: Uint8Array): boolean;
+  /** Resolves when little enough is waiting for the server, or when it reads no more. */
+  drain(): Promise<void>;
+  /** End of file on the server's stdin, after all that was written. */
+  endInput(): void;
+  /** Ends the server and its process group. Idempotent: the first call's graces count. */
+  stop(graces?: Graces): Promise<Exit>;
+  /** Resolves when the process is reaped, its group is gone and its last output was handed over. Never rejects. */
+  readonly exited: Promise<Exit>;
+  /** The last lines of stderr, oldest first. */
+  stderrTail(): string[];
+}
+
+const GRACES = { inputMs: 2000, termMs: 2000 };
+/** How long a pipe that a fled descendant holds open may keep `exited` waiting. Milliseconds. */
+const OUTPUT_MS = 500;
+
+/** Failure `start_failed` (no such user or command, not executable, not root, …) unless the program runs. */
+export async function startServer(o: StartOptions): Promise<ServerProcess> {
+  const { user, switching } = await hostUserFor(o);
+  const orders: Orders = {
+    v: 1,
+    agentPid: process.pid,
+    command: o.command,
+    args: o.args,
+    env: serverEnvironment({ user, switching, given: o.env, inherited: o.inherited }),
+    cwd: o.cwd,
+    home: user.home,
+    switchTo: switching ? { name: user.name, uid: user.uid, gid: user.gid } : undefined,
+  };
+  const strings = [o.command, ...o.args, o.cwd ?? ""];
+  if (o.command === "" || strings.some((text) => text.includes("\0"))) {
+    throw new Failure("start_failed", "mcp.command is empty, or a zero byte is in it, in mcp.args or in mcp.cwd");
+  }
+  const spawned = await spawnServer({ orders, self: o.self, ledger: o.ledger ?? serverLedger });
+  o.log.info("server.start", { pid: spawned.pid, host_user: user.name });
+  return new RunningServer(spawned, o);
+}
+
+/** Fails closed: root starts nothing without being told as whom, and nobody else can become another user. */
+async function hostUserFor(o: StartOptions): Promise<{ user: HostUser; switching: boolean }> {
+  const accounts = o.accounts ?? hostAccounts;
+  const [uid, gid] = [process.geteuid?.() ?? -1, process.getegid?.() ?? -1];
+  if (uid === 0) {
+    if (o.hostUser === undefined) {
+      throw new Failure(
+        "start_failed",
+        "the agent runs as root, and the app doesn't say which host user its server runs as",
+        {
+          hint: "set run_as_host_user for the app (to root, where it really has to be root)",
+        },
+      );
+    }
+    return { user: await loadHostUser(o.hostUser, accounts), switching: true };
+  }
+  if (o.hostUser !== undefined) {
+    const user = await loadHostUser(o.hostUser, accounts);
+    if (user.uid !== uid) {
+      throw new Failure(
+        "start_failed",
+        `only an agent that runs as root can start a server as host user ${user.name}`,
+        {
+          hint: "start the agent as root, or as that user: sudo mcpgate agent start",
+        },
+      );
+    }
+  }
+  return { user: await loadHostUserById(uid, gid, accounts), switching: false };
+}
+
+class RunningServer implements ServerProcess {
+  readonly pid: number;
+  readonly exited: Promise<Exit>;
+  readonly #spawned: Spawned;
+  readonly #o: StartOptions;
+  readonly #tail: StderrTail;
+  readonly #input: ServerInput;
+  readonly #group: ProcessGroup;
+  readonly #rate = new LineRate();
+  #graces = GRACES;
+  #stopping: Promise<Exit> | undefined;
+  #sweeping: Promise<void> | undefined;
+
+  // stdout: whether we wait for the server, and not for whoever takes its bytes
+  #reading = true;
+
+  constructor(spawned: Spawned, o: StartOptions) {
+    this.pid = spawned.pid;
+    this.#spawned = spawned;
+    this.#o = o;
+    this.#group = new ProcessGroup(spawned.pid, spawned.ended);
+    this.#input = new ServerInput(spawned.stdin, () => o.log.debug("server.stdin_closed", { pid: spawned.pid }));
+    this.#tail = new StderrTail((line) => this.#logLine(line));
+    this.exited = this.#watch(Promise.all([this.#pumpStdout(), this.#pumpStderr()]));
+  }
+
+  write(bytes: Uint8Array): boolean {
+    return this.#input.write(bytes);
+  }
+
+  get writable(): boolean {
+    return this.#input.writable;
+  }
+
+  drain(): Promise<void> {
+    return this.#input.drain();
+  }
+
+  endInput(): void {
+    this.#input.end();
+  }
+
+  stop(graces: Graces = {}): Promise<Exit> {
+    this.#stopping ??= this.#stop(graces);
+    return this.#stopping;
+  }
+
+  stderrTail(): string[] {
+    return this.#tail.lines();
+  }
+
+  async #stop(graces: Graces): Promise<Exit> {
+    this.#graces = { ...GRACES, ...graces };
+    this.endInput();
+    if (!(await within(this.#graces.inputMs, this.#spawned.ended))) await this.#sweep();
+    return this.exited;
+  }
+
+  #sweep(): Promise<void> {
+    this.#sweeping ??= this.#group.end(this.#graces.termMs).then((gone) => {
+      if (!gone) this.#o.log.warn("server.survivor", { pid: this.pid });
+    });
+    return this.#sweeping;
+  }
+
+  async #watch(output: Promise<unknown>): Promise<Exit> {
+    const { code, signal } = await this.#spawned.ended;
+    const message = signal === null ? `exited with code ${code}` : `killed by ${signal}`;
+    this.#input.break();
+    await this.#sweep();
+    await this.#finishOutput(output);
+    this.#logSuppressed(this.#rate.flush());
+    this.#o.log.info("server.exit", { pid: this.pid, code: code ?? undefined, signal: signal ?? undefined });
+    return { code, signal, message };
+  }
+
+  // Output
+
+  async #pumpStdout(): Promise<void> {
+    try {
+      for (;;) {
+        this.#reading = true;
+        const { value, done } = await this.#spawned.stdout.read();
+        this.#reading = false;
+        if (done || value === undefined) return;
+        await this.#o.onStdout(value);
+      }
+    } catch (error) {
+      this.#o.log.error("server.stdout_failed", { pid: this.pid, error: Failure.from(error).message });
+      void this.stop();
+    }
+  }
+
+  async #pumpStderr(): Promise<void> {
+    try {
+      for (;;) {
+        const { value, done } = await this.#spawned.stderr.read();
+        if (done || value === undefined) break;
+        this.#tail.push(value);
+      }
+    } catch (error) {
+      this.#o.log.error("server.stderr_failed", { pid: this.pid, error: Failure.from(error).message });
+    }
+    this.#tail.end();
+  }
+
+  /** Waits for the last output, but for no pipe that a fled descendant holds, nor, when stopping, for a slow taker. */
+  async #finishOutput(output: Promise<unknown>): Promise<void> {
+    for (let idle = 0; idle < OUTPUT_MS; ) {
+      if (await within(25, output)) return;
+      idle = this.#reading || this.#stopping !== undefined ? idle + 25 : 0;
+    }
+    await Promise.allSettled([this.#spawned.stdout.cancel(), this.#spawned.stderr.cancel()]);
+  }
+
+  #logLine(line: string): void {
+    const { pass, suppressed } = this.#rate.take();
+    this.#logSuppressed(suppressed);
+    if (pass) this.#o.log.info("server.stderr", { pid: this.pid, line });
+    this.#o.onStderrLine?.(line);
+  }
+
+  #logSuppressed(lines: number): void {
+    if (lines > 0) this.#o.log.info("server.stderr_suppressed", { pid: this.pid, lines });
+  }
+}

@@ -1,0 +1,239 @@
+/**
+ * One session on the agent: the link from the client, the gate, and the server process, joined.
+ *
+ *     link → lines → gate → audit → server stdin        and back:   server stdout → lines → gate → audit → link
+ *
+ * Nothing reaches the server before its event is in the spool; when it can't be recorded, it does not happen.
+ */
+import { redactArguments } from "../audit/redact.ts";
+import { newUid } from "../audit/uid.ts";
+import type { AppConfig } from "../config/config.ts";
+import { Failure } from "../errors.ts";
+import type { EventDraft } from "../event.ts";
+import { Gate, type Step } from "../gate/gate.ts";
+import type { Grant } from "../identity/grant.ts";
+import { type Carrier, type CloseReason, Link } from "../link/link.ts";
+import type { Log } from "../log.ts";
+import { type Line, LineSplitter } from "../mcp/lines.ts";
+import { DEFAULT_CODEC_LIMITS } from "../mcp/message.ts";
+import type { ServerProcess, StartOptions } from "./process.ts";
+
+export interface SessionOptions {
+  grant: Grant;
+  app: AppConfig;
+  log: Log;
+  start(options: Omit<StartOptions, "self" | "log">): Promise<ServerProcess>;
+  /** Puts the events into the spool before it returns; throws when it can't. */
+  record(events: EventDraft[]): void;
+  /** Once; nothing of the session is left, the server included. */
+  onEnded(reason: string, ok: boolean): void;
+}
+
+/** A session that nobody attached to. */
+const FIRST_ATTACH_MS = 30_000;
+/** How long a client that ended its input may wait for the answers to what it asked. */
+const LAST_ANSWERS_MS = 60_000;
+/** How long the last words of a session may take to reach the client. */
+const FLUSH_MS = 5_000;
+
+export class Session {
+  readonly sid: string;
+  readonly user: string;
+  readonly link: Link;
+  readonly #options: SessionOptions;
+  readonly #gate: Gate;
+  readonly #fromClient = new LineSplitter(DEFAULT_CODEC_LIMITS.maxBytes);
+  readonly #fromServer = new LineSplitter(DEFAULT_CODEC_LIMITS.maxBytes);
+  /** Resolves when the server runs, or when it is certain that it won't. */
+  readonly #started: Promise<void>;
+  #server: ServerProcess | undefined;
+  #failed: Failure | undefined;
+  #ending: Promise<void> | undefined;
+  /** While a client that ended its input waits for its last answers. */
+  #answered: PromiseWithResolvers<void> | undefined;
+  #attached = false;
+  #detachedMs = 0;
+
+  constructor(options: SessionOptions) {
+    const { grant } = options;
+    this.#options = options;
+    this.sid = grant.sid;
+    this.user = grant.user;
+    this.#gate = new Gate({
+      app: grant.app,
+      rules: grant.rules,
+      newUid,
+      now: () => performance.now(),
+      redact: redactArguments,
+    });
+    this.link = new Link({
+      onData: (bytes) => this.#onClientData(bytes),
+      onEnd: () => void this.#onClientEnd(),
+      onClose: (reason) => void this.#onLinkClosed(reason),
+    });
+    this.#started = this.#start();
+  }
+
+  /** The app's grant that the session runs under. */
+  get grant(): Grant {
+    return this.#options.grant;
+  }
+
+  attach(carrier: Carrier): void {
+    this.#attached = true;
+    this.#detachedMs = 0;
+    this.link.attach(carrier);
+  }
+
+  /** The user's rules changed. */
+  update(grant: Grant): void {
+    this.#apply(this.#gate.update(grant.rules));
+  }
+
+  /** Called about once a second while the agent can be reached: a session whose client is gone does not stay for ever. */
+  tick(elapsedMs: number, resumeWindowMs: number): void {
+    if (this.link.attached || this.link.closed) {
+      this.#detachedMs = 0;
+      return;
+    }
+    this.#detachedMs += elapsedMs;
+    if (this.#detachedMs > (this.#attached ? resumeWindowMs : FIRST_ATTACH_MS)) {
+      void this.end(this.#attached ? "the client did not come back" : "no client came");
+    }
+  }
+
+  /** Ends the session: open requests are answered with `reason`, the server is stopped. Resolves when nothing is left. */
+  end(reason: string, code = "session_gone"): Promise<void> {
+    this.#ending ??= this.#finish(reason, code);
+    return this.#ending;
+  }
+
+  // --- the server ---
+
+  async #start(): Promise<void> {
+    const { app, log, start } = this.#options;
+    const { command, args, env, cwd, runAsHostUser } = app.mcp;
+    try {
+      const server = await start({
+        command,
+        args,
+        ...(env === undefined ? {} : { env }),
+        ...(cwd === undefined ? {} : { cwd }),
+        ...(runAsHostUser === undefined ? {} : { hostUser: runAsHostUser }),
+        onStdout: (chunk) => this.#onServerData(chunk),
+      });
+      this.#server = server;
+      log.info("session.start", { pid: server.pid });
+      void server.exited.then((exit) => this.#onServerExit(exit.message));
+    } catch (error) {
+      this.#failed = Failure.from(error);
+      log.warn("session.start_failed", { error: this.#failed.message });
+    }
+  }
+
+  #onServerData(chunk: Uint8Array): void | Promise<void> {
+    for (const line of this.#fromServer.push(chunk)) this.#apply(this.#read("server", line));
+    return this.#room();
+  }
+
+  async #onServerExit(how: string): Promise<void> {
+    const rest = this.#fromServer.end();
+    if (rest !== undefined) this.#apply(this.#read("server", rest));
+    await this.end(`the server ${how}`, "server_exited");
+  }
+
+  // --- the client ---
+
+  #onClientData(bytes: Uint8Array): void | Promise<void> {
+    if (this.#server === undefined && this.#failed === undefined) {
+      return this.#started.then(() => this.#onClientData(bytes));
+    }
+    for (const line of this.#fromClient.push(bytes)) {
+      this.#apply(this.#read("client", line));
+      if (this.#failed !== undefined) {
+        this.#abandon(this.#failed.message, "error", this.#failed.hint);
+        void this.end(this.#failed.message, "start_failed");
+      }
+    }
+    return this.#room();
+  }
+
+  async #onClientEnd(): Promise<void> {
+    await this.#started;
+    const rest = this.#fromClient.end();
+    if (rest !== undefined) this.#apply(this.#read("client", rest));
+    if (this.#server === undefined) {
+      await this.end("the client ended the session", "end");
+      return;
+    }
+    this.#server.endInput();
+    // Requests that are still open may be answered: `printf … | mcpgate client connect NAME` is a use.
+    if (this.#gate.openRequests() > 0) {
+      this.#answered = Promise.withResolvers<void>();
+      await Promise.race([this.#answered.promise, this.#server.exited, Bun.sleep(LAST_ANSWERS_MS)]);
+    }
+    await this.end("the client ended the session", "end");
+  }
+
+  async #onLinkClosed(reason: CloseReason): Promise<void> {
+    await this.end(reason.by === "peer" ? "the client ended the session" : reason.message, "end");
+  }
+
+  // --- between them ---
+
+  #read(from: "client" | "server", line: Line): Step {
+    if ("overflow" in line) return this.#gate.overflow(from, line.overflow);
+    return from === "client" ? this.#gate.fromClient(line.bytes) : this.#gate.fromServer(line.bytes);
+  }
+
+  #apply(step: Step): void {
+    if (step.events.length > 0 && !this.#record(step.events)) return;
+    for (const bytes of step.toServer) this.#server?.write(bytes);
+    for (const bytes of step.toClient) this.link.write(bytes);
+    if (this.#answered !== undefined && this.#gate.openRequests() === 0) this.#answered.resolve();
+  }
+
+  /** False: it could not be recorded, so it must not happen, and the session ends. */
+  #record(events: EventDraft[]): boolean {
+    const { sid, user, app } = this.#options.grant;
+    try {
+      this.#options.record(events.map((event) => ({ ...event, sid, user, app })));
+      return true;
+    } catch (error) {
+      this.#options.log.error("audit.write_failed", { error: Failure.from(error).message });
+      void this.end("the audit log can't be written on the agent's host", "unavailable");
+      return false;
+    }
+  }
+
+  #room(): void | Promise<void> {
+    const server = this.#server;
+    const serverFull = server !== undefined && !server.writable;
+    const linkFull = this.link.full;
+    if (!serverFull && !linkFull) return;
+    return Promise.all([serverFull ? server.drain() : undefined, linkFull ? this.link.drained() : undefined]).then(
+      () => undefined,
+    );
+  }
+
+  #abandon(reason: string, outcome: "unknown" | "error", hint?: string): void {
+    this.#apply(this.#gate.abandon(reason, outcome, hint));
+  }
+
+  async #finish(reason: string, code: string): Promise<void> {
+    await this.#started;
+    const server = this.#server;
+    const running = server !== undefined && code !== "server_exited";
+    const exit = running ? server.stop() : server?.exited;
+    if (running && code === "end") await exit;
+    const tail = code === "server_exited" ? (server?.stderrTail().slice(-10).join("\n") ?? "") : "";
+    const told = tail === "" ? reason : `${reason}; its last words:\n${tail}`;
+    this.#abandon(told, code === "start_failed" ? "error" : "unknown");
+    this.link.end();
+    await Promise.race([this.link.flushed(), Bun.sleep(FLUSH_MS)]);
+    this.link.close(code, told);
+    const how = await exit;
+    this.#options.log.info("session.end", { reason, ...(how === undefined ? {} : { exit: how.message }) });
+    this.#options.onEnded(reason, code === "end");
+  }
+}

@@ -1,0 +1,190 @@
+/**
+ * Starts one process: on Linux through the exec helper (`exec-child.ts`), over real pipes; elsewhere directly.
+ *
+ * Pipes of our own, because the runtime's are socket pairs: a shell's `>/dev/stderr` fails on a socket, and on a pipe
+ * that belongs to root, so the ends are given to the host user.
+ *
+ * Elsewhere (macOS, Windows) there is no other host user, and nothing ties the server's life to the agent's but the end
+ * of its stdin; on macOS it has a session of its own, so that stopping it reaches its children.
+ */
+import { closeSync, existsSync, fchownSync } from "node:fs";
+import { Failure } from "../errors.ts";
+import { findCommand, type Orders, type Report, startFailure } from "./launch.ts";
+import type { Ledger } from "./ledger.ts";
+import { openPipe } from "./libc.ts";
+
+/** From spawn to exec; only a directory server or a network file system that hangs can need it. Milliseconds. */
+const EXEC_MS = 20_000;
+
+export interface Spawned {
+  pid: number;
+  stdin: Bun.FileSink;
+  stdout: Reader;
+  stderr: Reader;
+  /** The process has been reaped. */
+  ended: Promise<End>;
+}
+
+export interface End {
+  code: number | null;
+  signal: string | null;
+}
+
+/** As much of a stream's reader as is needed here. */
+export interface Reader {
+  read(): Promise<{ value?: Uint8Array | undefined; done: boolean }>;
+  cancel(): Promise<void>;
+}
+
+export interface SpawnOptions {
+  orders: Orders;
+  /** Argv prefix that starts our own binary as the exec helper. */
+  self: string[];
+  ledger: Ledger;
+}
+
+/** Failure `start_failed` unless the server's program runs when this resolves. */
+export const spawnServer = (o: SpawnOptions): Promise<Spawned> =>
+  process.platform === "linux" ? spawnThroughChild(o) : spawnDirectly(o);
+
+async function spawnThroughChild({ orders, self, ledger }: SpawnOptions): Promise<Spawned> {
+  const open = new Set<number>();
+  const pipe = (): [number, number] => {
+    const ends = openPipe();
+    for (const fd of ends) open.add(fd);
+    return ends;
+  };
+  const close = (...fds: number[]): void => {
+    for (const fd of fds) if (open.delete(fd)) closeSync(fd);
+  };
+  try {
+    const [stdinOut, stdinIn] = pipe();
+    const [stdoutOut, stdoutIn] = pipe();
+    const [stderrOut, stderrIn] = pipe();
+    const [ordersOut, ordersIn] = pipe();
+    const [reportOut, reportIn] = pipe();
+    if (orders.switchTo !== undefined) {
+      for (const fd of [stdinOut, stdoutIn, stderrIn]) fchownSync(fd, orders.switchTo.uid, orders.switchTo.gid);
+    }
+    // The main thread has to be the one that spawns: PR_SET_PDEATHSIG fires when the spawning thread ends.
+    const child = startChild(self, [stdinOut, stdoutIn, stderrIn, ordersOut, reportIn]);
+    const ended = watch(child, ledger);
+    close(stdinOut, stdoutIn, stderrIn, ordersOut, reportIn);
+    // Each of these duplicates its descriptor and closes that duplicate itself; the originals go with `finally`.
+    const spawned: Spawned = {
+      pid: child.pid,
+      stdin: Bun.file(stdinIn).writer(),
+      stdout: Bun.file(stdoutOut).stream().getReader(),
+      stderr: Bun.file(stderrOut).stream().getReader(),
+      ended,
+    };
+    const reports = Bun.file(reportOut).stream().getReader();
+    const sink = Bun.file(ordersIn).writer();
+    close(...open);
+    const timer = setTimeout(() => child.kill("SIGKILL"), EXEC_MS);
+    try {
+      await sendOrders(sink, orders);
+      const failed = await outcome(reports, orders, child);
+      if (failed === undefined) return spawned;
+      await discard(spawned);
+      throw failed;
+    } finally {
+      clearTimeout(timer);
+    }
+  } finally {
+    close(...open);
+  }
+}
+
+function startChild(self: string[], stdio: [number, number, number, number, number]): Bun.Subprocess {
+  try {
+    return Bun.spawn(self, { stdio, env: {}, cwd: "/" });
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? "internal";
+    throw new Failure("start_failed", `the exec helper can't be started: ${code} ${self[0]}`, {
+      hint: "see how many processes there are and may be: ulimit -u; ps -e | wc -l",
+      cause: error,
+    });
+  }
+}
+
+async function sendOrders(sink: Bun.FileSink, orders: Orders): Promise<void> {
+  try {
+    await sink.write(JSON.stringify(orders));
+    await sink.end();
+  } catch {
+    // The child is gone: what it reported, or didn't, says why.
+  }
+}
+
+/** What the exec helper says until the end of file: `undefined` when the server runs. */
+async function outcome(reports: Reader, orders: Orders, child: Bun.Subprocess): Promise<Failure | undefined> {
+  const lines = (await readText(reports, 64 * 1024)).split("\n").filter((line) => line !== "");
+  const all = lines.map((line) => JSON.parse(line) as Report);
+  const failed = all.find((report) => report.at === "failed");
+  if (failed?.at === "failed") return startFailure(failed, orders);
+  if (all.length > 0) return undefined;
+  await child.exited;
+  return new Failure("start_failed", `the exec helper ended before it could start "${orders.command}"`, {
+    hint: "look at the agent's log and at the kernel's: journalctl -k",
+  });
+}
+
+async function readText(reader: Reader, maxBytes: number): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  while (size < maxBytes) {
+    const { value, done } = await reader.read();
+    if (done || value === undefined) break;
+    chunks.push(value);
+    size += value.length;
+  }
+  await reader.cancel();
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+async function discard(spawned: Spawned): Promise<void> {
+  await Promise.allSettled([spawned.stdin.end(), spawned.stdout.cancel(), spawned.stderr.cancel(), spawned.ended]);
+}
+
+async function spawnDirectly({ orders, ledger }: SpawnOptions): Promise<Spawned> {
+  if (orders.switchTo !== undefined) {
+    throw new Failure("start_failed", "run_as_host_user with another user than the agent's works on linux only", {
+      hint: "start an agent as that user",
+    });
+  }
+  const windows = process.platform === "win32";
+  const found = windows ? { path: orders.command } : findCommand(orders.command, orders.env.PATH ?? "");
+  if ("fault" in found) {
+    throw startFailure({ at: "failed", step: "find", code: found.fault, detail: found.path }, orders);
+  }
+  const cwd = orders.cwd ?? (existsSync(orders.home) ? orders.home : "/");
+  try {
+    const child = Bun.spawn([found.path, ...orders.args], {
+      argv0: orders.command,
+      stdio: ["pipe", "pipe", "pipe"],
+      env: orders.env,
+      cwd,
+      detached: !windows,
+      windowsHide: true,
+    });
+    return {
+      pid: child.pid,
+      stdin: child.stdin,
+      stdout: child.stdout.getReader(),
+      stderr: child.stderr.getReader(),
+      ended: watch(child, ledger),
+    };
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? "internal";
+    const step = code === "ENOENT" && !existsSync(cwd) ? "cwd" : "exec";
+    throw startFailure({ at: "failed", step, code, detail: step === "cwd" ? cwd : found.path }, orders);
+  }
+}
+
+async function watch(child: Bun.Subprocess, ledger: Ledger): Promise<End> {
+  ledger.spawn(child.pid);
+  await child.exited;
+  ledger.exit(child.pid);
+  return { code: child.exitCode, signal: child.signalCode === null ? null : String(child.signalCode) };
+}

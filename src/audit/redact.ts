@@ -1,0 +1,149 @@
+/**
+ * Tool arguments as the audit log keeps them: readable, bounded, and without what looks like a secret.
+ */
+import { createHash } from "node:crypto";
+import { hasSecretName, REDACTED, withoutSecrets } from "./secrets.ts";
+
+export interface RedactLimits {
+  /** Longer arguments are cut, bytes of their JSON. */
+  maxBytes: number;
+  /** What lies deeper is replaced by a note. */
+  maxDepth: number;
+  /** The preview of cut arguments, about so many characters. */
+  previewChars: number;
+  /** Of arguments longer than this not even a preview is made, bytes. */
+  previewMaxBytes: number;
+}
+
+export const REDACT_LIMITS: Readonly<RedactLimits> = {
+  maxBytes: 16 * 1024,
+  maxDepth: 64,
+  previewChars: 2048,
+  previewMaxBytes: 1024 * 1024,
+};
+
+/**
+ * The JSON text of a tool's arguments as an object for the audit log.
+ * - The value of a member whose name looks like a secret's, at any depth, is `"<redacted>"` (`src/audit/secrets.ts` has the
+ *   list), and so are well-known secrets within strings.
+ * - Over 16 KiB: `{_truncated: true, size, sha256, preview}`: bytes and hex digest of the JSON text as it came, and the
+ *   first of it, redacted and cut (no preview over 1 MiB).
+ * - A number that JavaScript can't hold exactly becomes a string of its digits.
+ * - Arguments that are no object become `{_value: …}`; text that is no JSON `{_invalid: true, size, sha256}`.
+ * Never throws; linear in the size of `json`.
+ */
+export function redactArguments(json: Uint8Array, limits: Partial<RedactLimits> = {}): Record<string, unknown> {
+  const bounds = { ...REDACT_LIMITS, ...limits };
+  const cut = json.byteLength > bounds.maxBytes;
+  try {
+    const preview = !cut || json.byteLength <= bounds.previewMaxBytes ? redacted(json, bounds, cut) : {};
+    return cut ? { _truncated: true, ...digest(json), ...preview } : preview;
+  } catch {
+    return { _invalid: true, ...digest(json) };
+  }
+}
+
+function redacted(json: Uint8Array, limits: RedactLimits, cut: boolean): Record<string, unknown> {
+  const budget = cut ? { chars: limits.previewChars } : undefined;
+  const value = visit(parse(json), { depth: limits.maxDepth, budget });
+  if (cut) return { preview: value };
+  return isObject(value) ? value : { _value: value };
+}
+
+function digest(json: Uint8Array): { size: number; sha256: string } {
+  return { size: json.byteLength, sha256: createHash("sha256").update(json).digest("hex") };
+}
+
+interface Bounds {
+  depth: number;
+  /** What a preview may still take; no bound without it. */
+  budget: { chars: number } | undefined;
+}
+
+/** A copy of `value` within bounds. Recursion ends with the depth. */
+function visit(value: unknown, bounds: Bounds): unknown {
+  const { depth, budget } = bounds;
+  if (typeof value === "string") return clip(withoutSecrets(value), budget);
+  if (typeof value !== "object" || value === null) {
+    if (budget !== undefined) budget.chars -= 8;
+    return value;
+  }
+  if (depth === 0) return "<nested too deeply>";
+  const inner = { depth: depth - 1, budget };
+  return Array.isArray(value) ? visitArray(value, inner) : visitObject(value as Record<string, unknown>, inner);
+}
+
+function visitArray(value: unknown[], bounds: Bounds): unknown[] {
+  const items: unknown[] = [];
+  for (const item of value) {
+    if (isSpent(bounds)) {
+      items.push(`<${value.length - items.length} more>`);
+      break;
+    }
+    items.push(visit(item, bounds));
+  }
+  return items;
+}
+
+function visitObject(value: Record<string, unknown>, bounds: Bounds): Record<string, unknown> {
+  const members: [string, unknown][] = [];
+  const named = namesSecret(value);
+  const entries = Object.entries(value);
+  for (const [key, item] of entries) {
+    if (isSpent(bounds)) {
+      members.push(["_more", entries.length - members.length]);
+      break;
+    }
+    const secret = hasSecretName(key, item) || (named && key.toLowerCase() === "value" && isKept(item));
+    members.push([clip(key, bounds.budget), secret ? REDACTED : visit(item, bounds)]);
+  }
+  return Object.fromEntries(members); // defines members: a key `__proto__` stays a key
+}
+
+/** `{"name": "Authorization", "value": "…"}`, as lists of headers and of environment variables spell it. */
+function namesSecret(value: Record<string, unknown>): boolean {
+  const { name, key, header } = value;
+  return [name, key, header].some((label) => typeof label === "string" && hasSecretName(label, ""));
+}
+
+const isKept = (value: unknown): boolean => value !== null && typeof value !== "boolean";
+
+const isSpent = ({ budget }: Bounds): boolean => budget !== undefined && budget.chars <= 0;
+
+function clip(text: string, budget: { chars: number } | undefined): string {
+  if (budget === undefined) return text;
+  const room = Math.max(0, Math.min(budget.chars, 256));
+  budget.chars -= Math.min(text.length, room) + 4;
+  return text.length <= room ? text : `${text.slice(0, room)}<${text.length - room} more>`;
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** Digits or exponents that a JavaScript number may not hold. */
+const INEXACT = /\d{16}|\d[eE]/;
+
+function parse(json: Uint8Array): unknown {
+  const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(json);
+  if (INEXACT.test(text)) {
+    try {
+      return JSON.parse(text, exact);
+    } catch {
+      // nested too deeply for a reviver, or no JSON at all: the plain parser tells
+    }
+  }
+  return JSON.parse(text);
+}
+
+/** A number whose digits JavaScript would print differently becomes a string of what was written. */
+function exact(this: unknown, _key: string, value: unknown, context?: { source?: string }): unknown {
+  const source = context?.source;
+  if (typeof value !== "number" || source === undefined) return value;
+  return Number.isFinite(value) && significant(String(value)) === significant(source) ? value : source;
+}
+
+const significant = (digits: string): string =>
+  digits
+    .replace(/[eE].*$/, "")
+    .replace(/[^0-9]/g, "")
+    .replace(/^0+|0+$/g, "");

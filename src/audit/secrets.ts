@@ -1,0 +1,63 @@
+/** What looks like a secret: by the name of a member, and by the few shapes that are beyond doubt. */
+
+export const REDACTED = "<redacted>";
+
+/** A name holds one of these once it is lower-cased and without separators: `X-Api-Key`, `apiKey`, `DB_PASSWORD`. */
+const WITHIN = [
+  "password",
+  "passwd",
+  "passphrase",
+  "passcode",
+  "secret",
+  "token",
+  "apikey",
+  "accesskey",
+  "privatekey",
+  "signingkey",
+  "encryptionkey",
+  "authorization",
+  "credential",
+  "cookie",
+  "bearer",
+  "session",
+];
+/** Or is one of these. */
+const WHOLE = ["auth", "pass", "pwd", "otp", "jwt"];
+/** Counts of an LLM's tokens, as long as they are numbers: `max_tokens`, `token_count`, `tokenBudget`. */
+const COUNT = /tokens$|token(count|limit|budget|usage)s?$/;
+
+const SECRET_NAME = new RegExp(`${WITHIN.join("|")}|^(?:${WHOLE.join("|")})$`);
+
+/** Whether a member's value is to be hidden. `null`, `true` and `false` tell nothing and stay. */
+export function hasSecretName(name: string, value: unknown): boolean {
+  if (value === null || typeof value === "boolean") return false;
+  const plain = name.toLowerCase().replace(/[^a-z0-9]/g, "");
+  return SECRET_NAME.test(plain) && !(typeof value === "number" && COUNT.test(plain));
+}
+
+// Each begins at a place that the one before can't reach again, and has bounds: linear whatever the text.
+const SHAPES: readonly (readonly [RegExp, string])[] = [
+  // RFC 6750, RFC 7617; prose such as "basic authentication" has neither digits nor length
+  [/(?<![a-z0-9])(Bearer|Basic) +(?:(?=[a-z._~+/=-]{0,64}[0-9])[\w.~+/=-]{8,}|[\w.~+/=-]{20,})/gi, `$1 ${REDACTED}`],
+  // RFC 7468: a private key, whole or cut off
+  [/-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY-----(?:[\s\S]*?-----END [A-Z0-9 ]{0,32}PRIVATE KEY-----|[\s\S]*)/g, REDACTED],
+  // RFC 3986: the password in a URL
+  [/(:\/\/[^\s/?#:@]{0,256}:)[^\s/?#@]{1,256}@/g, `$1${REDACTED}@`],
+  // RFC 7519: a JWT
+  [/(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g, REDACTED],
+  // AWS: an access key's id, and the secret that is so often beside it
+  [
+    /(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])(?:[\s:,;="']{1,4}[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+]))?/g,
+    REDACTED,
+  ],
+  // GitHub, GitLab, Slack, and the `sk-` keys of OpenAI, Anthropic and Stripe
+  [/(?<![\w-])(?:gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|sk[-_])[\w-]{20,}/g, REDACTED],
+];
+
+const HINT = /bearer|basic|PRIVATE KEY|:\/\/|eyJ|AKIA|ASIA|gh[pousr]_|github_pat_|glpat-|xox|sk[-_]/i;
+
+/** `text` with `"<redacted>"` in the place of well-known secrets. */
+export function withoutSecrets(text: string): string {
+  if (!HINT.test(text)) return text;
+  return SHAPES.reduce((rest, [shape, replacement]) => rest.replace(shape, replacement), text);
+}

@@ -1,0 +1,258 @@
+/**
+ * The agent's durable queue of audit events on their way to the proxy. `append` returns when write(2) has: the events
+ * outlive this process however it ends, and the disk has them within `syncMs` (or at once, `sync: "always"`). The proxy
+ * acknowledges what it has stored; only that is dropped. After a restart everything unacknowledged is there again, and
+ * may have been stored: the events' uids make that no duplicate.
+ *
+ * On disk: segments of JSON lines named by sequence number, and `acked`, the last number that the proxy has. An event's
+ * sequence number is its place: it is not in the event, and grows for as long as the directory lives.
+ */
+import { closeSync, constants, openSync, readdirSync, rmSync, writeSync } from "node:fs";
+import { Failure } from "../errors.ts";
+import type { AuditEvent, EventName } from "../event.ts";
+import { openPrivateDirectory, syncDirectory } from "../identity/files.ts";
+import type { Log } from "../log.ts";
+import { parseSegmentName, Segment } from "./segment.ts";
+import { ackPath, encodeAck, loadSoundAck } from "./spool-ack.ts";
+
+export interface SpoolOptions {
+  log: Log;
+  /** What may wait for the proxy, bytes; 256 MiB unless told. */
+  maxBytes?: number;
+  /** `group` (default): the disk has an event within `syncMs`. `always`: before `append` returns. */
+  sync?: "group" | "always";
+  /** Milliseconds, 50 unless told. */
+  syncMs?: number;
+  /** A new segment begins beyond this, bytes: a segment is deleted as a whole. */
+  segmentBytes?: number;
+}
+
+export interface Batch {
+  /** Sequence number of `items[0]`; the others follow without a gap. */
+  first: number;
+  /** The events' JSON. Empty when nothing waits. */
+  items: string[];
+}
+
+const MIB = 1024 * 1024;
+/** What ends something that was let through: it has the last 1/16 of the spool to itself. */
+const ENDINGS: ReadonlySet<EventName> = new Set(["mcp.session.response", "mcp.session.end"]);
+
+export class Spool {
+  /** Called after each `append`, at once. */
+  onAppend: (() => void) | undefined;
+  readonly #directory: string;
+  readonly #log: Log;
+  readonly #maxBytes: number;
+  readonly #segmentBytes: number;
+  readonly #always: boolean;
+  readonly #syncMs: number;
+  readonly #ackFd: number;
+  /** Oldest first; the last is the one written to. */
+  #segments: Segment[];
+  #current: Segment;
+  #acked: number;
+  #bytes: number;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #syncing = false;
+  #broken: string | undefined;
+  #refusing = false;
+  #closed = false;
+
+  private constructor(directory: string, options: SpoolOptions, found: Segment[], acked: number) {
+    this.#directory = directory;
+    this.#log = options.log;
+    this.#maxBytes = options.maxBytes ?? 256 * MIB;
+    this.#segmentBytes = options.segmentBytes ?? Math.min(8 * MIB, Math.ceil(this.#maxBytes / 16));
+    this.#always = options.sync === "always";
+    this.#syncMs = options.syncMs ?? 50;
+    this.#acked = acked;
+    this.#current = Segment.create(directory, Math.max(acked, found.at(-1)?.last ?? 0) + 1);
+    syncDirectory(directory);
+    // an empty one of that very name was replaced just now
+    for (const segment of found) if (segment.first === this.#current.first) segment.close();
+    this.#segments = [...found.filter(({ first }) => first < this.#current.first), this.#current];
+    this.#bytes = found.reduce((sum, { size }) => sum + size, 0);
+    this.#ackFd = openSync(ackPath(directory), constants.O_WRONLY | constants.O_CREAT, 0o600);
+    writeSync(this.#ackFd, encodeAck(acked), 0);
+    this.#drop();
+  }
+
+  /**
+   * Opens the spool in `directory` (made 0700), which this process must have to itself (`lockDirectory`). Throws
+   * `Failure("data_dir")` when it can't be read or written.
+   */
+  static open(directory: string, options: SpoolOptions): Spool {
+    openPrivateDirectory(directory);
+    try {
+      const names = readdirSync(directory).map(parseSegmentName);
+      const firsts = names.filter((first) => first !== undefined).sort((a, b) => a - b);
+      const found = firsts.map((first) => Segment.load(directory, first));
+      found.forEach((segment, i) => {
+        segment.endBefore(firsts[i + 1] ?? Number.POSITIVE_INFINITY);
+      });
+      return new Spool(directory, options, found, loadSoundAck(directory, found, options.log));
+    } catch (cause) {
+      if (cause instanceof Failure) throw cause;
+      throw new Failure("data_dir", `can't open the audit spool ${directory}: ${reason(cause)}`, { cause });
+    }
+  }
+
+  /**
+   * Appends events, all or none, in one write(2), and returns when it has been made. Throws `Failure("unavailable")` when
+   * the spool or the disk is full, or the disk failed: then what these events are about must not happen.
+   */
+  append(events: readonly AuditEvent[]): void {
+    if (events.length === 0) return;
+    if (this.#broken !== undefined) throw this.#refusal(this.#broken);
+    const lines = events.map((event) => `${JSON.stringify(event)}\n`);
+    const lengths = lines.map((line) => Buffer.byteLength(line));
+    const bytes = Buffer.from(lines.length === 1 ? (lines[0] ?? "") : lines.join(""));
+    const room = events.every(({ event }) => ENDINGS.has(event)) ? this.#maxBytes : this.#maxBytes * (15 / 16);
+    if (this.#bytes + bytes.byteLength > room) {
+      throw this.#refusal(`${Math.ceil(this.#bytes / 1024)} KiB of events wait for the proxy`);
+    }
+    try {
+      if (this.#current.size >= this.#segmentBytes) this.#rotate();
+      this.#current.append(bytes, lengths);
+      if (this.#always) this.#current.syncNow();
+    } catch (cause) {
+      throw this.#failed(cause);
+    }
+    this.#bytes += bytes.byteLength;
+    this.#refusing = false;
+    if (!this.#always) this.#syncLater();
+    this.onAppend?.();
+  }
+
+  /**
+   * What comes after sequence number `after` (the last acknowledged unless told): at most `maxItems` events, at least one if
+   * there is one, of about `maxBytes` together. Asking again gives the same; a shipper with several batches under way passes
+   * the last number that it has sent, and begins anew when it reconnects.
+   */
+  next(maxItems: number, maxBytes: number, after = this.#acked): Batch {
+    let from = Math.max(after, this.#acked) + 1;
+    if (this.#closed) return { first: from, items: [] };
+    for (const segment of this.#segments) {
+      from = Math.max(from, segment.first);
+      while (segment.holes.has(from)) from += 1;
+      if (from > segment.last) continue;
+      try {
+        return { first: from, items: segment.read(from, Math.max(1, maxItems), maxBytes) };
+      } catch (cause) {
+        throw new Failure("data_dir", `can't read the audit spool: ${reason(cause)}`, { cause });
+      }
+    }
+    if (after === this.#acked) this.ack(this.#current.last); // only spoilt lines were left, if any
+    return { first: from, items: [] };
+  }
+
+  /**
+   * The proxy has stored everything up to and including `seq`: it is never given out again. Repeated and late calls do
+   * nothing; throws `Failure("invalid")` on a number that was never given out.
+   */
+  ack(seq: number): void {
+    if (!Number.isSafeInteger(seq) || seq > this.#current.last) {
+      throw new Failure("invalid", "the proxy acknowledged audit events that this agent has not sent");
+    }
+    if (seq <= this.#acked || this.#closed) return;
+    this.#acked = seq;
+    try {
+      writeSync(this.#ackFd, encodeAck(seq), 0);
+    } catch (cause) {
+      this.#log.warn("spool.ack_not_kept", { error: reason(cause) }); // events are sent twice after a restart: no harm
+    }
+    this.#drop();
+  }
+
+  /** Events that the proxy has not acknowledged. */
+  get pending(): number {
+    return this.#current.last - this.#acked;
+  }
+
+  /** Sequence number up to which the proxy has everything. */
+  get acked(): number {
+    return this.#acked;
+  }
+
+  /** Bytes on disk, of at most `maxBytes`. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Syncs and closes; appending after it fails. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#broken = "the spool is closed";
+    clearTimeout(this.#timer);
+    for (const segment of this.#segments) {
+      try {
+        if (segment.dirty || segment === this.#current) segment.syncNow();
+      } catch (cause) {
+        this.#log.error("spool.sync_failed", { error: reason(cause) });
+      }
+      segment.close();
+    }
+    closeSync(this.#ackFd);
+  }
+
+  #rotate(): void {
+    const segment = Segment.create(this.#directory, this.#current.last + 1);
+    syncDirectory(this.#directory);
+    this.#segments.push(segment);
+    this.#current = segment;
+    this.#drop();
+  }
+
+  /** Deletes segments that the proxy has the whole of. */
+  #drop(): void {
+    while (true) {
+      const [oldest] = this.#segments;
+      if (oldest === undefined || oldest === this.#current || oldest.last > this.#acked) return;
+      this.#segments.shift();
+      this.#bytes -= oldest.size;
+      oldest.close();
+      rmSync(oldest.path, { force: true });
+    }
+  }
+
+  #syncLater(): void {
+    if (this.#timer !== undefined || this.#syncing) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      void this.#sync();
+    }, this.#syncMs);
+    this.#timer.unref(); // `close` syncs; and the kernel has the events already
+  }
+
+  async #sync(): Promise<void> {
+    this.#syncing = true;
+    try {
+      for (const segment of this.#segments.filter(({ dirty }) => dirty)) await segment.sync();
+    } catch (cause) {
+      this.#failed(cause);
+    }
+    this.#syncing = false;
+    if (!this.#closed && this.#broken === undefined && this.#segments.some(({ dirty }) => dirty)) this.#syncLater();
+  }
+
+  /** A full disk may have room later; one that failed to sync has lost we don't know what, and takes no more. */
+  #failed(cause: unknown): Failure {
+    const full = ["ENOSPC", "EDQUOT", "EFBIG"].includes(String((cause as NodeJS.ErrnoException).code));
+    const message = full ? "the disk is full" : `the disk failed (${reason(cause)})`;
+    if (!full) this.#broken ??= message;
+    return this.#refusal(message, cause);
+  }
+
+  #refusal(why: string, cause?: unknown): Failure {
+    if (!this.#refusing) this.#log.error("spool.refuses", { directory: this.#directory, reason: why });
+    this.#refusing = true; // one line in the log, not one for each call
+    return new Failure("unavailable", `calls can't be recorded in the audit log, so none are let through: ${why}`, {
+      hint: `on the agent's host: see that the proxy is reachable and that the disk of ${this.#directory} has room`,
+      cause,
+    });
+  }
+}
+
+const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error));

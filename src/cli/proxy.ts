@@ -1,0 +1,38 @@
+/** `mcpgate proxy start` */
+import { loadConfig } from "../config/load.ts";
+import { Failure } from "../errors.ts";
+import { command, configFlag } from "./command.ts";
+
+export const start = command({
+  args: configFlag,
+  about: [
+    "Runs in the foreground and logs to stderr. One line on stdout says when it is ready, with the address",
+    "that agents and clients dial and the CA pin that they check. SIGTERM and SIGINT stop it.",
+  ].join("\n"),
+  examples: ["mcpgate proxy start", "mcpgate proxy start --config=proxy.yaml"],
+  async run(context, { config: path }) {
+    const config = loadConfig({ path, env: context.env, uid: context.uid });
+    if (config.proxy === undefined) {
+      const hint = "put this into /etc/mcpgate.yaml, or into a file that you name with --config=FILE:";
+      throw new Failure("config", notEnabled(config.file, "proxy_service"), {
+        hint: `${hint} proxy_service: {enabled: true, public_addr: "HOST:443"}`,
+      });
+    }
+    // before the start, so that a signal that comes while it starts stops it cleanly too
+    const stopped = context.untilStopped();
+    const proxy = await context.services.startProxy({ config, log: context.createLog(config.log) });
+    try {
+      const { address, publicAddr, caPin } = proxy.ready;
+      const listening = address === publicAddr ? "" : ` (listening on ${address})`;
+      const trust = caPin === undefined ? `certificate from ${config.proxy.certFile ?? "elsewhere"}` : `CA pin ${caPin}`;
+      await context.out.print(`mcpgate proxy is ready at ${publicAddr}${listening}, ${trust}\n`);
+      await Promise.race([stopped, proxy.closed]);
+    } finally {
+      await proxy.stop();
+    }
+  },
+});
+
+/** The same for both services. */
+export const notEnabled = (file: string | undefined, service: string): string =>
+  file === undefined ? `no configuration file, so ${service} is not enabled` : `${file}: ${service} is not enabled`;

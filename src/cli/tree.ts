@@ -1,0 +1,121 @@
+/** The command tree: names and one line each here, everything else in the file of the noun, loaded when it is called. */
+import type { Command } from "./command.ts";
+
+export interface Leaf {
+  summary: string;
+  /** Works, but no help text names it. */
+  hidden?: boolean;
+  load(): Promise<Command>;
+}
+
+export interface Group {
+  summary: string;
+  /** Stands under the list of commands in the help text. */
+  about?: string;
+  hidden?: boolean;
+  commands: Record<string, Leaf | Group>;
+}
+
+const proxy = () => import("./proxy.ts");
+const agent = () => import("./agent.ts");
+const tokens = () => import("./tokens.ts");
+const users = () => import("./users.ts");
+const resources = () => import("./resources.ts");
+const audit = () => import("./audit.ts");
+const agents = () => import("./agents.ts");
+const sessions = () => import("./sessions.ts");
+const login = () => import("./client-login.ts");
+const demo = () => import("./demo.ts");
+
+export const tree: Group = {
+  summary: "mcpgate: secure access to stdio MCP servers on other hosts",
+  about: [
+    "The proxy, the agent and the admin commands read /etc/mcpgate.yaml, or what --config=FILE or MCPGATE_CONFIG names.",
+    "The client keeps its state in MCPGATE_HOME, by default ~/.mcpgate.",
+    "Exit codes: 0 fine, 1 failure, 2 wrong usage or configuration.",
+    "",
+  ].join("\n"),
+  commands: {
+    demo: { summary: "the whole of it on this machine, in a minute", load: async () => (await demo()).demo },
+    client: {
+      summary: "log in, and connect MCP clients to MCP servers",
+      commands: {
+        login: { summary: "log in to a proxy", load: async () => (await login()).login },
+        status: { summary: "show who is logged in, and until when", load: async () => (await login()).status },
+        logout: { summary: "end the login", load: async () => (await login()).logout },
+        "accept-invite": {
+          summary: "set the password of an invited user",
+          load: async () => (await login()).acceptInvite,
+        },
+        ls: { summary: "list the MCP servers within reach", load: async () => (await import("./client-ls.ts")).ls },
+        config: {
+          summary: "print or write the MCP client's configuration",
+          load: async () => (await import("./client-config.ts")).config,
+        },
+        connect: {
+          summary: "speak MCP with a server on stdin and stdout",
+          load: async () => (await import("./client-connect.ts")).connect,
+        },
+      },
+    },
+    agent: {
+      summary: "offer this host's MCP servers",
+      commands: { start: { summary: "run the agent in the foreground", load: async () => (await agent()).start } },
+    },
+    proxy: {
+      summary: "decide who reaches what, relay, keep the audit log",
+      commands: { start: { summary: "run the proxy in the foreground", load: async () => (await proxy()).start } },
+    },
+    tokens: {
+      summary: "join tokens, with which agents join",
+      commands: {
+        add: { summary: "make a token", load: async () => (await tokens()).add },
+        ls: { summary: "list the tokens that are still good", load: async () => (await tokens()).ls },
+        rm: { summary: "revoke a token", load: async () => (await tokens()).rm },
+      },
+    },
+    users: {
+      summary: "users and the roles they have",
+      commands: {
+        add: { summary: "add a user and print the invite URL", load: async () => (await users()).add },
+        ls: { summary: "list the users", load: async () => (await users()).ls },
+        update: { summary: "give a user other roles", load: async () => (await users()).update },
+        rm: { summary: "remove a user and end all of their sessions", load: async () => (await users()).rm },
+      },
+    },
+    create: { summary: "create roles from a file", load: async () => (await resources()).create },
+    get: { summary: "print roles as documents", load: async () => (await resources()).get },
+    rm: { summary: "remove a role", load: async () => (await resources()).rm },
+    agents: {
+      summary: "the agents that have joined",
+      commands: {
+        ls: { summary: "list the agents and what they offer", load: async () => (await agents()).ls },
+        rm: {
+          summary: "remove an agent: it can't come back without a new token",
+          load: async () => (await agents()).rm,
+        },
+      },
+    },
+    sessions: {
+      summary: "live sessions",
+      commands: {
+        ls: { summary: "list the live sessions", load: async () => (await sessions()).ls },
+        kill: { summary: "end a session", load: async () => (await sessions()).kill },
+      },
+    },
+    audit: {
+      summary: "the audit log",
+      commands: {
+        ls: { summary: "list events", load: async () => (await audit()).ls },
+        export: { summary: "print all events, one JSON object a line", load: async () => (await audit()).exportAll },
+        tail: { summary: "print events as they come", load: async () => (await audit()).tail },
+      },
+    },
+    version: { summary: "print the version", load: async () => (await import("./version.ts")).version },
+    "demo-server": {
+      summary: "the demo's MCP server, on stdin and stdout",
+      hidden: true,
+      load: async () => (await demo()).demoServer,
+    },
+  },
+};

@@ -1,0 +1,209 @@
+/**
+ * The file's shape, strictly: unknown keys are errors. Messages are the end of a sentence that begins with the dotted
+ * path; a second line, where there is one, is the hint. A key without a value (`description:`) counts as absent.
+ */
+import * as v from "valibot";
+import { parseDuration } from "./duration.ts";
+import { parseHostPort } from "./host-port.ts";
+import { nearest } from "./nearest.ts";
+
+/** Sections of a Teleport file that mcpgate has no use for; they load when they say `enabled: false`. */
+const FOREIGN_SERVICES = [
+  ...["auth_service", "ssh_service", "kubernetes_service", "db_service", "windows_desktop_service"],
+  ...["linux_desktop_service", "discovery_service", "okta_service", "jamf_service", "debug_service"],
+  ...["metrics_service", "tracing_service", "relay_service"],
+] as const;
+
+const isMapping = (input: unknown): boolean => typeof input === "object" && input !== null && !Array.isArray(input);
+
+// valibot's strictObject takes an empty list for an object, hence the check before it
+function mapping<const E extends v.ObjectEntries>(entries: E) {
+  return v.pipe(
+    v.custom<Record<string, unknown>>(
+      isMapping,
+      (issue) => `expected a mapping (key: value), got ${shown(issue.input)}`,
+    ),
+    v.strictObject(entries, (issue) => {
+      if (issue.expected !== "never") return "is required";
+      const keys = Object.keys(entries).filter((key) => !(FOREIGN_SERVICES as readonly string[]).includes(key));
+      const near = nearest(String(issue.input), Object.keys(entries));
+      return `unknown key\n${near === undefined ? `keys here: ${keys.join(", ")}` : `did you mean ${near}?`}`;
+    }),
+  );
+}
+
+const text = v.pipe(
+  v.string((issue) => `expected a string, got ${shown(issue.input)}`),
+  v.check((value) => !value.includes("\0"), "holds a NUL character"),
+);
+const filled = v.pipe(text, v.nonEmpty("is empty"));
+const words = v.array(text, (issue) => `expected a list, got ${shown(issue.input)}`);
+const texts = v.pipe(
+  v.custom<Record<string, unknown>>(isMapping, (issue) => `expected a mapping (key: value), got ${shown(issue.input)}`),
+  v.record(v.string(), text),
+);
+
+/** YAML 1.1 spellings too: files written for Teleport use them. */
+const flag = v.pipe(
+  v.union(
+    [v.boolean(), v.picklist(["yes", "no", "on", "off", "true", "false"])],
+    (issue) => `expected true or false, got ${shown(issue.input)}`,
+  ),
+  v.transform((value) => value === true || value === "yes" || value === "on" || value === "true"),
+);
+
+function oneOf<const T extends string>(choices: readonly T[], fold: (value: string) => string) {
+  return v.pipe(
+    text,
+    v.transform(fold),
+    v.picklist(choices, (issue) => {
+      const near = nearest(String(issue.input), choices);
+      const hint = near === undefined ? "" : `\ndid you mean ${near}?`;
+      return `expected ${choices.join(", ")}, got ${shown(issue.input)}${hint}`;
+    }),
+  );
+}
+
+function address(o: { defaultHost?: string; defaultPort?: number; zero?: boolean }) {
+  return v.pipe(
+    text,
+    v.rawTransform(({ dataset, addIssue, NEVER }) => {
+      const parsed = parseHostPort(dataset.value, o);
+      const wrong =
+        typeof parsed === "string"
+          ? parsed
+          : parsed.port === 0 && !o.zero
+            ? `"${dataset.value}" has port 0`
+            : undefined;
+      if (typeof parsed !== "string" && wrong === undefined) return parsed;
+      addIssue({ message: `${wrong}\nlike mcpgate.example.com:443` });
+      return NEVER;
+    }),
+  );
+}
+
+const duration = v.pipe(
+  text,
+  v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    const seconds = parseDuration(dataset.value);
+    if (seconds !== undefined && seconds <= 86400) return seconds;
+    addIssue({ message: `${shown(dataset.value)} is no duration from 1s to 24h\nlike 90s, 10m or 1h` });
+    return NEVER;
+  }),
+);
+
+const general = mapping({
+  data_dir: v.nullish(filled),
+  log: v.nullish(
+    mapping({
+      severity: v.nullish(
+        oneOf(["DEBUG", "INFO", "WARN", "ERROR"], (value) => value.toUpperCase()),
+        "INFO",
+      ),
+      format: v.nullish(
+        oneOf(["text", "json"], (value) => value.toLowerCase()),
+        "text",
+      ),
+    }),
+  ),
+  proxy_server: v.nullish(address({ defaultPort: 443 })),
+  join_params: v.nullish(
+    mapping({
+      method: v.nullish(
+        oneOf(["token"], (value) => value),
+        "token",
+      ),
+      token_name: filled,
+    }),
+  ),
+  ca_pin: v.nullish(
+    v.pipe(
+      text,
+      v.transform((value) => value.toLowerCase()),
+      v.regex(
+        /^sha256:[0-9a-f]{64}$/,
+        "is not sha256: and 64 hex digits\n`mcpgate tokens add --type=app` prints it on the proxy's host",
+      ),
+    ),
+  ),
+});
+
+const app = mapping({
+  name: v.pipe(
+    text,
+    v.regex(
+      /^[a-z0-9][a-z0-9_-]{0,62}$/,
+      (issue) => `${shown(issue.input)} is no app name\n1 to 63 of a-z 0-9 _ -, beginning with a letter or digit`,
+    ),
+  ),
+  labels: v.nullish(texts),
+  description: v.nullish(text, ""),
+  shared: v.nullish(flag, false),
+  mcp: mapping({
+    command: filled,
+    args: v.nullish(words),
+    run_as_host_user: v.nullish(filled),
+    env: v.nullish(
+      v.pipe(
+        texts,
+        v.check(
+          (env) => Object.keys(env).every((name) => /^[^=\0]+$/.test(name)),
+          "holds a name that is empty or has a =",
+        ),
+      ),
+    ),
+    cwd: v.nullish(v.pipe(text, v.startsWith("/", "is not an absolute path"))),
+  }),
+});
+
+/** Only `enabled: false` is read of it. */
+const foreign = v.nullish(
+  v.pipe(
+    v.looseObject({ enabled: flag }, (issue) =>
+      issue.expected === "Object"
+        ? "expected a mapping (key: value)"
+        : "needs `enabled: false`: mcpgate has no such service",
+    ),
+    v.check((section) => !section.enabled, "is enabled, but mcpgate has no such service\nset enabled: false"),
+  ),
+);
+
+export const fileSchema = mapping({
+  version: v.nullish(oneOf(["v1", "v2", "v3"], (value) => value)),
+  mcpgate: v.nullish(general),
+  /** The same section under the name that it has in a Teleport file. */
+  teleport: v.nullish(general),
+  proxy_service: v.nullish(
+    mapping({
+      enabled: v.nullish(flag, true),
+      listen_addr: v.nullish(address({ defaultHost: "0.0.0.0", zero: true })),
+      public_addr: v.nullish(address({ defaultPort: 443, zero: true })),
+      cluster_name: v.nullish(filled),
+      cert_file: v.nullish(filled),
+      key_file: v.nullish(filled),
+    }),
+  ),
+  app_service: v.nullish(
+    mapping({
+      enabled: v.nullish(flag, true),
+      resume_window: v.nullish(duration, "10m"),
+      apps: v.nullish(v.array(app, (issue) => `expected a list, got ${shown(issue.input)}`)),
+    }),
+  ),
+  ...(Object.fromEntries(FOREIGN_SERVICES.map((name) => [name, foreign])) as Record<
+    (typeof FOREIGN_SERVICES)[number],
+    typeof foreign
+  >),
+});
+
+export type ConfigFile = v.InferOutput<typeof fileSchema>;
+export type FileApp = v.InferOutput<typeof app>;
+
+/** A value as it reads in a message; long ones cut. */
+function shown(input: unknown): string {
+  if (input === null || input === undefined) return "nothing";
+  if (Array.isArray(input)) return "a list";
+  if (typeof input === "object") return "a mapping";
+  const json = JSON.stringify(input);
+  return json.length > 60 ? `${json.slice(0, 57)}…"` : json;
+}

@@ -1,0 +1,156 @@
+/**
+ * The text messages around the link: what client, proxy and agent say to each other before and beside the relayed
+ * frames. Every WebSocket opens with the proxy's `challenge`; nothing else is accepted from the other side until it
+ * answered with a proof of its key over that nonce. Everything that arrives is parsed against these schemas.
+ */
+import * as v from "valibot";
+
+export const CLIENT_PATH = "/v1/session";
+export const AGENT_CONTROL_PATH = "/v1/agent/control";
+export const AGENT_SESSION_PATH = "/v1/agent/session";
+
+/** Milliseconds for the handshake of one WebSocket, either side. */
+export const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** Milliseconds between the control connection's heartbeats, and after how much silence it is given up. */
+export const HEARTBEAT_MS = 3_000;
+export const HEARTBEAT_LOST_MS = 15_000;
+/** A text message at the most, bytes. A grant carries a user's rules; a batch of events is the largest. */
+export const MAX_TEXT = 4 * 1024 * 1024;
+/** Bytes of events in one batch at the most. */
+export const MAX_BATCH = 2 * 1024 * 1024;
+
+const short = v.pipe(v.string(), v.maxLength(512));
+const text = v.pipe(v.string(), v.maxLength(4096));
+const proof = v.pipe(v.string(), v.maxLength(8192));
+/** Minted by the client: 128 random bits, hexadecimal, with dashes or without. */
+export const sessionId = v.pipe(
+  v.string(),
+  v.regex(/^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/),
+);
+const labels = v.record(v.pipe(v.string(), v.maxLength(256)), v.pipe(v.string(), v.maxLength(1024)));
+
+const offeredApp = v.strictObject({
+  name: v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9_-]{0,62}$/)),
+  description: v.pipe(v.string(), v.maxLength(1024)),
+  labels,
+  shared: v.boolean(),
+});
+
+// --- proxy → whoever dialled ---
+
+export const challenge = v.strictObject({
+  t: v.literal("challenge"),
+  nonce: v.pipe(v.string(), v.maxLength(256)),
+  version: short,
+});
+export const refused = v.object({ t: v.literal("refused"), code: short, message: text, hint: v.optional(text) });
+/** From here on binary messages are the link's frames. */
+export const joined = v.strictObject({ t: v.literal("joined"), agent: short });
+
+/** What the proxy says to a client or to an agent's session connection before the link runs. */
+export const beforeLink = v.variant("t", [challenge, refused, joined]);
+
+// --- client → proxy ---
+
+/** Opens the session, or goes on with it: the two are the same, so that opening twice is opening once. */
+export const attach = v.strictObject({
+  t: v.literal("attach"),
+  proof,
+  sid: sessionId,
+  app: short,
+  link: v.array(v.number()),
+  version: short,
+});
+
+// --- agent's session connection → proxy ---
+
+export const accept = v.strictObject({ t: v.literal("accept"), proof, attach: short });
+
+// --- agent → proxy, on the control connection ---
+
+export const agentHello = v.strictObject({
+  t: v.literal("hello"),
+  proof,
+  agent: short,
+  /** New at every start of the agent: sessions of another boot are gone. */
+  boot: short,
+  version: short,
+  apps: v.pipe(v.array(offeredApp), v.maxLength(1000)),
+  /** Sessions that live on this agent. */
+  sessions: v.pipe(v.array(sessionId), v.maxLength(100_000)),
+});
+export const sessionRefused = v.strictObject({
+  t: v.literal("session.refused"),
+  attach: short,
+  sid: sessionId,
+  code: short,
+  message: text,
+  hint: v.optional(text),
+});
+export const sessionEnded = v.strictObject({
+  t: v.literal("session.ended"),
+  sid: sessionId,
+  reason: text,
+  ok: v.boolean(),
+});
+export const eventBatch = v.strictObject({
+  t: v.literal("events"),
+  /** Spool sequence of the last item. */
+  last: v.number(),
+  items: v.pipe(v.array(v.string()), v.maxLength(1000)),
+});
+export const pong = v.strictObject({ t: v.literal("pong") });
+
+export const fromAgent = v.variant("t", [agentHello, sessionRefused, sessionEnded, eventBatch, pong]);
+export type FromAgent = v.InferOutput<typeof fromAgent>;
+
+// --- proxy → agent, on the control connection ---
+
+export const welcome = v.strictObject({
+  t: v.literal("welcome"),
+  /** Apps of the hello that were not taken, and why. */
+  refused: v.array(v.strictObject({ name: short, reason: text })),
+  now: v.number(),
+});
+/** Dial a session connection for this grant. */
+export const sessionOpen = v.strictObject({
+  t: v.literal("session.open"),
+  attach: short,
+  /** The session ran before: where the agent has it no more, it is gone, and must not begin anew in mid-stream. */
+  resume: v.boolean(),
+  grant: v.pipe(v.string(), v.maxLength(MAX_TEXT)),
+});
+/** The user's rules changed: a fresh grant for a live session. */
+export const sessionPolicy = v.strictObject({
+  t: v.literal("session.policy"),
+  grant: v.pipe(v.string(), v.maxLength(MAX_TEXT)),
+});
+export const sessionEnd = v.strictObject({ t: v.literal("session.end"), sid: sessionId, reason: text });
+export const eventsStored = v.strictObject({ t: v.literal("events.stored"), last: v.number() });
+/** `now`: the proxy's clock, milliseconds since the epoch. */
+export const ping = v.strictObject({ t: v.literal("ping"), now: v.number() });
+
+export const toAgent = v.variant("t", [
+  challenge,
+  refused,
+  welcome,
+  sessionOpen,
+  sessionPolicy,
+  sessionEnd,
+  eventsStored,
+  ping,
+]);
+export type ToAgent = v.InferOutput<typeof toAgent>;
+
+/** One text message as one of `schema`'s, or `undefined` when it is none. */
+export function parseMessage<S extends v.GenericSchema>(schema: S, message: string): v.InferOutput<S> | undefined {
+  if (message.length > MAX_TEXT) return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(message);
+  } catch {
+    return undefined;
+  }
+  const parsed = v.safeParse(schema, value);
+  return parsed.success ? parsed.output : undefined;
+}

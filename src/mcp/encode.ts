@@ -1,0 +1,15 @@
+/** Messages of the gate's own, as lines with their line feed. */
+import type { Id } from "./message.ts";
+import { encodeText } from "./strings.ts";
+
+/** A JSON-RPC error. `id` is null when the request's is not known (JSON-RPC 2.0, section 5). */
+export function encodeError(id: Id | null, code: number, message: string, data?: unknown): Uint8Array {
+  const error = data === undefined ? { code, message } : { code, message, data };
+  return encodeLine({ jsonrpc: "2.0", id, error });
+}
+
+export function encodeNotification(method: string, params?: Record<string, unknown>): Uint8Array {
+  return encodeLine(params === undefined ? { jsonrpc: "2.0", method } : { jsonrpc: "2.0", method, params });
+}
+
+const encodeLine = (message: unknown): Uint8Array => encodeText(`${JSON.stringify(message)}\n`);

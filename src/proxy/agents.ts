@@ -1,0 +1,176 @@
+/** The agents' control connections: who is there, what they offer, and what they have to say. */
+import { ingest } from "../audit/ingest.ts";
+import { closeSessions } from "../audit/sessions.ts";
+import type { HostPort } from "../config/host-port.ts";
+import { Failure } from "../errors.ts";
+import { verifyProof } from "../identity/proof.ts";
+import { publicUrl } from "../identity/url.ts";
+import {
+  AGENT_CONTROL_PATH,
+  agentHello,
+  type FromAgent,
+  fromAgent,
+  HEARTBEAT_LOST_MS,
+  HEARTBEAT_MS,
+  parseMessage,
+  type ToAgent,
+} from "../link/protocol.ts";
+import type { Log } from "../log.ts";
+import { findAgent, touchAgent } from "../store/agents.ts";
+import { enrolApps } from "../store/apps.ts";
+import { liveSessions } from "../store/sessions.ts";
+import type { Store } from "../store/store.ts";
+import type { Endpoint, Socket } from "./socket.ts";
+
+export interface AgentsOptions {
+  store: Store;
+  log: Log;
+  publicAddr: HostPort;
+  now(): number;
+  /** An agent could not serve a grant. */
+  onSessionRefused(attach: string, failure: Failure): void;
+}
+
+interface Connected {
+  id: string;
+  name: string;
+  socket: Socket;
+  /** Its messages are taken in order, one at a time: a batch of events is stored before the next is looked at. */
+  work: Promise<void>;
+  lastHeard: number;
+  heartbeat: ReturnType<typeof setInterval>;
+}
+
+export class Agents implements Endpoint {
+  readonly #options: AgentsOptions;
+  readonly #byId = new Map<string, Connected>();
+  readonly #bySocket = new Map<Socket, Connected>();
+
+  constructor(options: AgentsOptions) {
+    this.#options = options;
+  }
+
+  online(): Set<string> {
+    return new Set(this.#byId.keys());
+  }
+
+  /** False: the agent is not connected. */
+  send(agent: string, message: ToAgent): boolean {
+    const connected = this.#byId.get(agent);
+    connected?.socket.sendText(message);
+    return connected !== undefined;
+  }
+
+  /** The agent was removed: it is told, and does not come back. */
+  disconnect(agent: string, reason: string): void {
+    this.#byId.get(agent)?.socket.refuse(new Failure("access_denied", reason));
+  }
+
+  closeAll(reason: string): void {
+    for (const { socket } of this.#bySocket.values()) socket.close(reason);
+  }
+
+  // --- Endpoint ---
+
+  async onAnswer(socket: Socket, text: string): Promise<void> {
+    const { store, log, publicAddr, now } = this.#options;
+    const hello = parseMessage(agentHello, text);
+    if (hello === undefined) throw new Failure("invalid", "the agent's hello is not of this version");
+    const agent = await findAgent(store, { id: hello.agent });
+    if (agent === undefined) {
+      throw new Failure("not_found", "this agent is not known here: it was removed, or belongs to another proxy", {
+        hint: "to join again, remove its identity.json and give it a new token: mcpgate tokens add --type=app",
+      });
+    }
+    await verifyProof(hello.proof, {
+      method: "GET",
+      url: publicUrl(publicAddr, AGENT_CONTROL_PATH),
+      nonce: socket.nonce,
+      jkt: agent.jkt,
+    });
+    const time = now();
+    const lost = (await liveSessions(store, { agentId: agent.id })).filter(({ sid }) => !hello.sessions.includes(sid));
+    for (const { sid } of lost) await closeSessions(store, { sid }, "the agent has it no more", time);
+    const { refused } = await enrolApps(store, agent.id, hello.apps, time);
+    await touchAgent(store, agent.id, time);
+
+    this.#byId.get(agent.id)?.socket.close("replaced by a newer connection");
+    const connected: Connected = {
+      id: agent.id,
+      name: agent.name,
+      socket,
+      work: Promise.resolve(),
+      lastHeard: performance.now(),
+      heartbeat: setInterval(() => this.#beat(connected), HEARTBEAT_MS),
+    };
+    this.#byId.set(agent.id, connected);
+    this.#bySocket.set(socket, connected);
+    const welcome: ToAgent = { t: "welcome", refused, now: now() };
+    socket.sendText(welcome);
+    log.info("agent.connected", {
+      agent: agent.name,
+      apps: hello.apps.length,
+      version: hello.version,
+      remote: socket.remote,
+    });
+  }
+
+  onText(socket: Socket, text: string): void {
+    const connected = this.#bySocket.get(socket);
+    if (connected === undefined) return;
+    connected.lastHeard = performance.now();
+    const message = parseMessage(fromAgent, text);
+    if (message === undefined) {
+      this.#options.log.warn("agent.unknown_message", { agent: connected.name });
+      return;
+    }
+    if (message.t === "pong") return;
+    connected.work = connected.work
+      .then(() => this.#onMessage(connected, message))
+      .catch((error: unknown) => {
+        // The store failed: nothing was acknowledged, so the agent sends it again on a new connection.
+        this.#options.log.error("agent.message_failed", { agent: connected.name, error: Failure.from(error).message });
+        socket.close("the proxy could not store it");
+      });
+  }
+
+  onClose(socket: Socket): void {
+    const connected = this.#bySocket.get(socket);
+    if (connected === undefined) return;
+    clearInterval(connected.heartbeat);
+    this.#bySocket.delete(socket);
+    if (this.#byId.get(connected.id) !== connected) return;
+    this.#byId.delete(connected.id);
+    this.#options.log.info("agent.disconnected", { agent: connected.name });
+  }
+
+  async #onMessage(connected: Connected, message: FromAgent): Promise<void> {
+    const { store, log, now } = this.#options;
+    switch (message.t) {
+      case "events": {
+        const { invalid } = await ingest(store, connected.id, message.items, now());
+        if (invalid > 0) log.warn("agent.invalid_events", { agent: connected.name, count: invalid });
+        connected.socket.sendText({ t: "events.stored", last: message.last } satisfies ToAgent);
+        break;
+      }
+      case "session.refused":
+        await closeSessions(store, { sid: message.sid, agentId: connected.id }, message.message, now());
+        this.#options.onSessionRefused(message.attach, Failure.fromJSON(message));
+        break;
+      case "session.ended":
+        await closeSessions(store, { sid: message.sid, agentId: connected.id }, message.reason, now(), message.ok);
+        break;
+      case "hello":
+      case "pong":
+        break;
+    }
+  }
+
+  #beat(connected: Connected): void {
+    if (performance.now() - connected.lastHeard > HEARTBEAT_LOST_MS) {
+      connected.socket.close("the agent is silent");
+      return;
+    }
+    connected.socket.sendText({ t: "ping", now: this.#options.now() } satisfies ToAgent);
+  }
+}

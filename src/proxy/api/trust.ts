@@ -1,0 +1,10 @@
+/** What a person pastes beside a token or an invite: where the proxy is, and the pin of its CA. */
+import { formatHostPort } from "../../config/host-port.ts";
+import type { ApiDeps } from "./deps.ts";
+
+export function clusterTrust({ config }: ApiDeps) {
+  return {
+    public_addr: formatHostPort(config.publicAddr),
+    ...(config.caPin === undefined ? {} : { ca_pin: config.caPin }),
+  };
+}

@@ -1,0 +1,99 @@
+/** One WebSocket to the proxy, from its challenge on: whoever dials has to answer with a proof before anything else. */
+import type { ServerWebSocket } from "bun";
+import { Failure } from "../errors.ts";
+import { HANDSHAKE_TIMEOUT_MS } from "../link/protocol.ts";
+import { VERSION } from "../version.ts";
+
+/** What a path accepts. The object lives as long as its socket. */
+export interface Endpoint {
+  /** The first text message: the answer to the challenge. What it throws, the other side is told, and the socket closes. */
+  onAnswer(socket: Socket, text: string): Promise<void>;
+  onText(socket: Socket, text: string): void;
+  onClose(socket: Socket): void;
+}
+
+export interface SocketData {
+  socket: Socket | undefined;
+  endpoint: Endpoint;
+  remote: string;
+}
+
+export type Ws = ServerWebSocket<SocketData>;
+
+export class Socket {
+  readonly remote: string;
+  readonly nonce = crypto.randomUUID();
+  readonly #ws: Ws;
+  readonly #endpoint: Endpoint;
+  readonly #timer: ReturnType<typeof setTimeout>;
+  #state: "challenged" | "answering" | "open" | "closed" = "challenged";
+  /** The other end's socket of the same session: frames go there as they are. */
+  peer: Socket | undefined;
+
+  constructor(ws: Ws) {
+    this.#ws = ws;
+    this.#endpoint = ws.data.endpoint;
+    this.remote = ws.data.remote;
+    this.#timer = setTimeout(
+      () => this.refuse(new Failure("timeout", "no answer to the challenge")),
+      HANDSHAKE_TIMEOUT_MS,
+    );
+    this.sendText({ t: "challenge", nonce: this.nonce, version: VERSION });
+  }
+
+  get closed(): boolean {
+    return this.#state === "closed";
+  }
+
+  sendText(message: object): void {
+    if (this.#state !== "closed") this.#ws.sendText(JSON.stringify(message));
+  }
+
+  close(reason: string): void {
+    if (this.#state === "closed") return;
+    this.#ended();
+    this.#ws.close(1000, reason.slice(0, 100));
+  }
+
+  refuse(error: unknown): void {
+    const failure = Failure.from(error);
+    this.sendText({ t: "refused", ...failure.toJSON() });
+    this.close(failure.code);
+  }
+
+  // --- from the listener ---
+
+  onMessage(message: string | Buffer): void {
+    if (typeof message !== "string") {
+      // Once joined, a relay: no reading, no queue of our own. What is in flight is bounded by the link's window.
+      this.peer?.sendFrame(message);
+      return;
+    }
+    if (this.#state === "open") {
+      this.#endpoint.onText(this, message);
+    } else if (this.#state === "challenged") {
+      this.#state = "answering";
+      this.#endpoint.onAnswer(this, message).then(
+        () => {
+          if (this.#state === "answering") this.#state = "open";
+          clearTimeout(this.#timer);
+        },
+        (error: unknown) => this.refuse(error),
+      );
+    }
+  }
+
+  sendFrame(frame: Buffer): void {
+    if (this.#state !== "closed") this.#ws.sendBinary(frame);
+  }
+
+  onClose(): void {
+    if (this.#state !== "closed") this.#ended();
+  }
+
+  #ended(): void {
+    this.#state = "closed";
+    clearTimeout(this.#timer);
+    this.#endpoint.onClose(this);
+  }
+}

@@ -1,0 +1,137 @@
+/** Apps as their agents enrolled them. */
+import { inTransaction, type Store } from "./store.ts";
+
+/** One agent's offer of an app. A shared app has several. */
+export interface App {
+  name: string;
+  agentId: string;
+  /** The agent's name. */
+  agent: string;
+  labels: Record<string, string>;
+  description: string;
+  type: "stdio";
+  shared: boolean;
+  enrolledAt: number;
+}
+
+export interface OfferedApp {
+  name: string;
+  labels: Record<string, string>;
+  description: string;
+  shared: boolean;
+}
+
+export interface RefusedApp {
+  name: string;
+  reason: string;
+}
+
+const NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/;
+/** Labels that only the proxy gives. */
+const RESERVED = /^(mcpgate|teleport)\.internal\//;
+
+/**
+ * Makes `apps` the whole of what this agent offers: apps that it no longer names are freed. A name belongs to the
+ * agent that enrolled it until that agent drops it or is removed, unless both declare the app shared; the refused ones
+ * are told, the others are enrolled.
+ */
+export function enrolApps(
+  store: Store,
+  agentId: string,
+  apps: readonly OfferedApp[],
+  now: number,
+): Promise<{ enrolled: string[]; refused: RefusedApp[] }> {
+  return inTransaction(store, async (tx) => {
+    const before = await tx
+      .selectFrom("apps")
+      .select(["name", "enrolled_at"])
+      .where("agent_id", "=", agentId)
+      .execute();
+    const since = new Map(before.map((row) => [row.name, row.enrolled_at]));
+    await tx.deleteFrom("apps").where("agent_id", "=", agentId).execute();
+
+    const enrolled: string[] = [];
+    const refused: RefusedApp[] = [];
+    for (const app of apps) {
+      const reason = enrolled.includes(app.name)
+        ? "the agent offers two apps of this name"
+        : (faultOf(app) ?? (await conflictOf(tx, app)));
+      if (reason !== undefined) {
+        refused.push({ name: app.name, reason });
+        continue;
+      }
+      await tx
+        .insertInto("apps")
+        .values({
+          name: app.name,
+          agent_id: agentId,
+          labels: JSON.stringify(app.labels),
+          description: app.description,
+          type: "stdio",
+          shared: app.shared ? 1 : 0,
+          enrolled_at: since.get(app.name) ?? now,
+        })
+        .execute();
+      enrolled.push(app.name);
+    }
+    return { enrolled, refused };
+  });
+}
+
+/** Every agent's offer of the app, by agent name: none, one, or several where it is shared. */
+export async function findApps(store: Store, name: string): Promise<App[]> {
+  return (await joined(store).where("apps.name", "=", name).execute()).map(toApp);
+}
+
+/** All apps by name, then by agent; of one agent, when its id is given. */
+export async function listApps(store: Store, agentId?: string): Promise<App[]> {
+  const query = joined(store);
+  return (await (agentId === undefined ? query : query.where("apps.agent_id", "=", agentId)).execute()).map(toApp);
+}
+
+function faultOf(app: OfferedApp): string | undefined {
+  if (!NAME.test(app.name)) return "not a name for an app: a-z, 0-9, - and _, at most 63";
+  const reserved = Object.keys(app.labels).find((key) => RESERVED.test(key));
+  return reserved === undefined ? undefined : `the label ${reserved} is the proxy's to give`;
+}
+
+async function conflictOf(tx: Store, app: OfferedApp): Promise<string | undefined> {
+  const owner = (await findApps(tx, app.name)).find((other) => !(app.shared && other.shared));
+  if (owner === undefined) return undefined;
+  return owner.shared || app.shared
+    ? `the agent ${owner.agent} offers it too, and not both declare it shared`
+    : `it belongs to the agent ${owner.agent}`;
+}
+
+function joined(store: Store) {
+  return store
+    .selectFrom("apps")
+    .innerJoin("agents", "agents.id", "apps.agent_id")
+    .selectAll("apps")
+    .select("agents.name as agent")
+    .orderBy("apps.name")
+    .orderBy("agents.name");
+}
+
+interface Row {
+  name: string;
+  agent_id: string;
+  agent: string;
+  labels: string;
+  description: string;
+  shared: number;
+  enrolled_at: number;
+}
+
+function toApp(row: Row): App {
+  return {
+    name: row.name,
+    agentId: row.agent_id,
+    agent: row.agent,
+    labels: JSON.parse(row.labels) as Record<string, string>,
+    description: row.description,
+    type: "stdio",
+    shared: row.shared === 1,
+    enrolledAt: row.enrolled_at,
+  };
+}

@@ -1,0 +1,64 @@
+/** Opens the store: one SQLite file, its tables up to date, the preset roles in place. */
+import { Database } from "bun:sqlite";
+import { chmodSync, closeSync, openSync } from "node:fs";
+import { Kysely, SqliteDialect } from "kysely";
+import { Migrator } from "kysely/migration";
+import { Failure } from "../errors.ts";
+import { migrations } from "./migrations.ts";
+import { seedPresets } from "./roles.ts";
+import { kyselyDatabase } from "./sqlite.ts";
+import type { Store } from "./store.ts";
+import type { Tables } from "./tables.ts";
+
+/**
+ * `path`: the database file (made 0600 when it is new; its directory must be there) or `:memory:`. One process at a
+ * time: the data directory's lock sees to that. Throws `Failure("data_dir")` when it is no database, is damaged or was
+ * written by a newer release.
+ */
+export async function openStore(path: string, o: { now?: () => number } = {}): Promise<Store> {
+  let database: Database;
+  try {
+    // SQLite gives the mode of the database to its `-wal` and `-shm` files
+    if (path !== ":memory:") makePrivate(path);
+    database = new Database(path, { create: true, readwrite: true });
+  } catch (error) {
+    throw notOpened(path, error);
+  }
+  const store = new Kysely<Tables>({ dialect: new SqliteDialect({ database: kyselyDatabase(database) }) });
+  try {
+    // a commit is on the disk when it returns: the proxy acknowledges audit events on the strength of it
+    database.run("PRAGMA journal_mode = WAL");
+    database.run("PRAGMA synchronous = FULL");
+    database.run("PRAGMA foreign_keys = ON");
+    database.run("PRAGMA busy_timeout = 5000");
+    const migrator = new Migrator({ db: store, provider: { getMigrations: async () => migrations } });
+    const { error } = await migrator.migrateToLatest();
+    if (error !== undefined) throw error;
+    await seedPresets(store, (o.now ?? Date.now)());
+  } catch (error) {
+    database.close();
+    throw notOpened(path, error);
+  }
+  return store;
+}
+
+function makePrivate(path: string): void {
+  closeSync(openSync(path, "a", 0o600));
+  chmodSync(path, 0o600);
+}
+
+function notOpened(path: string, error: unknown): Failure {
+  if (error instanceof Failure) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  const newer = /previously executed migration .* is missing/i.test(reason);
+  return new Failure(
+    "data_dir",
+    newer ? `${path} was written by a newer mcpgate` : `${path} cannot be opened as the store: ${reason}`,
+    {
+      hint: newer
+        ? "start the release that wrote it, or a later one"
+        : "check the data directory, or restore it from a backup",
+      cause: error,
+    },
+  );
+}

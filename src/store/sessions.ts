@@ -1,0 +1,162 @@
+/** Sessions: whose they are. What an event says about its user and app is taken from here, never from the agent. */
+import { Failure } from "../errors.ts";
+import { inTransaction, type Store } from "./store.ts";
+
+export interface Session {
+  sid: string;
+  user: string;
+  app: string;
+  agentId: string;
+  /** The agent's name when the session began. */
+  agent: string;
+  /** Thumbprint of the key of the login that opened it: only that key resumes it. */
+  clientJkt: string;
+  remote: string;
+  /** Milliseconds since the epoch. */
+  startedAt: number;
+  /** When a client was last attached to it. */
+  lastSeenAt: number;
+  endedAt: number | undefined;
+  endReason: string | undefined;
+}
+
+export type NewSession = Pick<Session, "sid" | "user" | "app" | "agentId" | "agent" | "clientJkt" | "remote">;
+
+/** Fields that are given must all be equal. */
+export interface SessionFilter {
+  sid?: string;
+  user?: string;
+  app?: string;
+  agentId?: string;
+  clientJkt?: string;
+}
+
+/**
+ * Opens the session, or finds it: the client mints the id, so that opening twice is opening once. The first opening's
+ * agent stands. Throws `Failure("conflict")` when the id belongs to another user, app or key, `session_gone` when the
+ * session has ended.
+ */
+export function createSession(
+  store: Store,
+  session: NewSession,
+  now: number,
+): Promise<{ session: Session; created: boolean }> {
+  return inTransaction(store, async (tx) => {
+    const known = await findSession(tx, session.sid);
+    if (known !== undefined) {
+      if (known.user !== session.user || known.app !== session.app || known.clientJkt !== session.clientJkt) {
+        throw new Failure("conflict", "the session id is taken");
+      }
+      if (known.endedAt !== undefined) throw new Failure("session_gone", `the session has ended: ${known.endReason}`);
+      return { session: known, created: false };
+    }
+    const row = {
+      sid: session.sid,
+      user: session.user,
+      app: session.app,
+      agent_id: session.agentId,
+      agent: session.agent,
+      client_jkt: session.clientJkt,
+      remote: session.remote,
+      started_at: now,
+      last_seen_at: now,
+      ended_at: null,
+      end_reason: null,
+    };
+    await tx.insertInto("sessions").values(row).execute();
+    return { session: toSession(row), created: true };
+  });
+}
+
+/** The session, live or ended. */
+export async function findSession(store: Store, sid: string): Promise<Session | undefined> {
+  const row = await store.selectFrom("sessions").selectAll().where("sid", "=", sid).executeTakeFirst();
+  return row === undefined ? undefined : toSession(row);
+}
+
+/** The sessions with these ids, live or ended. */
+export async function findSessions(store: Store, sids: readonly string[]): Promise<Session[]> {
+  if (sids.length === 0) return [];
+  const rows = await store.selectFrom("sessions").selectAll().where("sid", "in", sids).execute();
+  return rows.map(toSession);
+}
+
+/** Sessions that have not ended, the oldest first. */
+export async function liveSessions(store: Store, filter: SessionFilter = {}): Promise<Session[]> {
+  const rows = await store
+    .selectFrom("sessions")
+    .selectAll()
+    .where("ended_at", "is", null)
+    .where((eb) => eb.and(columnsOf(filter)))
+    .orderBy("started_at")
+    .orderBy("sid")
+    .execute();
+  return rows.map(toSession);
+}
+
+/** Notes that a client is attached, and from where. */
+export async function touchSession(store: Store, sid: string, o: { remote?: string; now: number }): Promise<void> {
+  await store
+    .updateTable("sessions")
+    .set({ last_seen_at: o.now, ...(o.remote === undefined ? {} : { remote: o.remote }) })
+    .where("sid", "=", sid)
+    .execute();
+}
+
+/** Marks live sessions as ended, and answers with those that were live until now. An ended session stays as it is. */
+export async function endSessions(
+  store: Store,
+  filter: SessionFilter,
+  reason: string,
+  now: number,
+): Promise<Session[]> {
+  const rows = await store
+    .updateTable("sessions")
+    .set({ ended_at: now, end_reason: reason })
+    .where("ended_at", "is", null)
+    .where((eb) => eb.and(columnsOf(filter)))
+    .returningAll()
+    .execute();
+  return rows.map(toSession);
+}
+
+function columnsOf(filter: SessionFilter): Record<string, string> {
+  const columns: [string, string | undefined][] = [
+    ["sid", filter.sid],
+    ["user", filter.user],
+    ["app", filter.app],
+    ["agent_id", filter.agentId],
+    ["client_jkt", filter.clientJkt],
+  ];
+  return Object.fromEntries(columns.filter((entry): entry is [string, string] => entry[1] !== undefined));
+}
+
+interface Row {
+  sid: string;
+  user: string;
+  app: string;
+  agent_id: string;
+  agent: string;
+  client_jkt: string;
+  remote: string;
+  started_at: number;
+  last_seen_at: number;
+  ended_at: number | null;
+  end_reason: string | null;
+}
+
+function toSession(row: Row): Session {
+  return {
+    sid: row.sid,
+    user: row.user,
+    app: row.app,
+    agentId: row.agent_id,
+    agent: row.agent,
+    clientJkt: row.client_jkt,
+    remote: row.remote,
+    startedAt: row.started_at,
+    lastSeenAt: row.last_seen_at,
+    endedAt: row.ended_at ?? undefined,
+    endReason: row.end_reason ?? undefined,
+  };
+}

@@ -1,0 +1,136 @@
+/**
+ * The tables, in SQL that SQLite and PostgreSQL share: times are milliseconds since the epoch (events: RFC 3339 text,
+ * which sorts as it reads), JSON is text, booleans are 0 and 1. Secrets of one use are kept as SHA-256 only.
+ */
+import type { Generated } from "kysely";
+
+export interface Tables {
+  meta: MetaTable;
+  keys: KeysTable;
+  tokens: TokensTable;
+  agents: AgentsTable;
+  apps: AppsTable;
+  users: UsersTable;
+  user_roles: UserRolesTable;
+  invites: InvitesTable;
+  logins: LoginsTable;
+  roles: RolesTable;
+  sessions: SessionsTable;
+  events: EventsTable;
+}
+
+/** Single values: `policy_revision`, `presets_seeded`. */
+interface MetaTable {
+  key: string;
+  value: string;
+}
+
+/** Key pairs of the cluster itself, by purpose (`signing`, `ca`, `tls`). The database file is 0600. */
+interface KeysTable {
+  /** Any name that tells keys of one purpose apart; for signing keys the thumbprint. */
+  id: string;
+  purpose: string;
+  /** JWK as JSON, or PEM: whatever the purpose's owner put in. */
+  public: string;
+  private: string;
+  created_at: number;
+}
+
+interface TokensTable {
+  /** First 16 hexadecimal digits of `hash`: how people name a token without knowing it. */
+  id: string;
+  hash: string;
+  type: string;
+  created_at: number;
+  expires_at: number;
+  created_by: string;
+}
+
+interface AgentsTable {
+  id: string;
+  name: string;
+  /** RFC 7638 thumbprint of the key that the agent registered when it joined. */
+  jkt: string;
+  public_jwk: string;
+  joined_at: number;
+  last_seen_at: number | null;
+}
+
+/** One row for each agent that offers the app; several only where all of them declare it shared. */
+interface AppsTable {
+  name: string;
+  agent_id: string;
+  labels: string;
+  description: string;
+  type: string;
+  shared: number;
+  enrolled_at: number;
+}
+
+interface UsersTable {
+  name: string;
+  /** argon2id in PHC form; null until the invite was accepted. */
+  password_hash: string | null;
+  created_at: number;
+}
+
+interface UserRolesTable {
+  user: string;
+  role: string;
+  /** The order in which the roles were given. */
+  position: number;
+}
+
+interface InvitesTable {
+  hash: string;
+  user: string;
+  expires_at: number;
+}
+
+/** One row for each key that a login registered: the user's credential is the proof of that key. */
+interface LoginsTable {
+  jkt: string;
+  user: string;
+  created_at: number;
+  expires_at: number;
+  revoked_at: number | null;
+}
+
+interface RolesTable {
+  name: string;
+  /** The role's document as it was given, JSON. */
+  document: string;
+  preset: number;
+  updated_at: number;
+}
+
+/** Kept after the end: which user and app an event belongs to is looked up here. No foreign keys, for the same reason. */
+interface SessionsTable {
+  sid: string;
+  user: string;
+  app: string;
+  agent_id: string;
+  /** The agent's name when the session began. */
+  agent: string;
+  client_jkt: string;
+  remote: string;
+  started_at: number;
+  last_seen_at: number;
+  ended_at: number | null;
+  end_reason: string | null;
+}
+
+interface EventsTable {
+  /** The order in which the store took them in: the cursor of `audit tail`. Never reused. */
+  seq: Generated<number>;
+  uid: string;
+  time: string;
+  event: string;
+  user: string | null;
+  app: string | null;
+  agent: string | null;
+  sid: string | null;
+  /** The whole event, JSON. */
+  body: string;
+  stored_at: number;
+}

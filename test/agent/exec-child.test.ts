@@ -1,0 +1,273 @@
+/** What a server finds when it starts: read from inside the process, or from /proc beside it. */
+import { afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { hostAccounts, loadHostUser } from "../../src/agent/host-user.ts";
+import { DEFAULT_PATH, type Orders } from "../../src/agent/launch.ts";
+import { Ledger } from "../../src/agent/ledger.ts";
+import { spawnServer } from "../../src/agent/spawn.ts";
+import {
+  ENTRY,
+  eventually,
+  hostUser,
+  isAlive,
+  isLinux,
+  isRoot,
+  makeFolder,
+  run,
+  SELF,
+  start,
+  stopAll,
+} from "./scene.ts";
+
+afterEach(stopAll);
+
+const fields = (text: string): Record<string, string> =>
+  Object.fromEntries([...text.matchAll(/^(\w+):[ \t]*(.*?)[ \t]*$/gm)].map(([, key, value]) => [key, value]));
+
+const status = async (options = {}) => fields(await run("cat", ["/proc/self/status"], options));
+
+describe.skipIf(!isLinux)("a server's process", () => {
+  test("has a session and a process group of its own", async () => {
+    const { server } = await start({ command: "cat" });
+    const [, , group, session] = readFileSync(`/proc/${server.pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+    expect(Number(group)).toBe(server.pid);
+    expect(Number(session)).toBe(server.pid);
+  });
+
+  test("has descriptors 0, 1, 2 and no other, all pipes in blocking mode", async () => {
+    const { server } = await start({ command: "cat" });
+    expect(readdirSync(`/proc/${server.pid}/fd`).sort()).toEqual(["0", "1", "2"]);
+    for (const fd of [0, 1, 2]) {
+      const flags = fields(readFileSync(`/proc/${server.pid}/fdinfo/${fd}`, "utf8")).flags ?? "";
+      expect(Number.parseInt(flags, 8) & 0o4000).toBe(0);
+    }
+  });
+
+  test("can open /dev/stdin, /dev/stdout and /dev/stderr", async () => {
+    const started = await start({
+      command: "sh",
+      args: ["-c", "echo one >/dev/stderr; echo two >/dev/stdout; head -n 1 /dev/stdin"],
+    });
+    started.server.write(Buffer.from("three\n"));
+    await started.server.exited;
+    expect(started.output()).toBe("two\nthree\n");
+    expect(started.server.stderrTail()).toEqual(["one"]);
+  });
+
+  test("ignores and blocks no signal, has umask 022 and the usual limit of open files", async () => {
+    const now = await status();
+    expect(now.SigIgn).toBe("0".repeat(16));
+    expect(now.SigBlk).toBe("0".repeat(16));
+    expect(now.Umask).toBe("0022");
+    const limits = await run("cat", ["/proc/self/limits"]);
+    expect(limits).toMatch(/^Max open files +(1024|\d{1,3}) /m);
+  });
+
+  test("may gain privileges: no_new_privs is not forced on it (sudo, setuid servers)", async () => {
+    expect((await status()).NoNewPrivs).toBe("0");
+  });
+
+  test("has exactly the environment that it was given", async () => {
+    const env = { API_KEY: "k", EMPTY: "", "odd name": "a=b\nc", LD_PRELOAD: "" };
+    const inherited = {
+      LANG: "de_DE.UTF-8",
+      TZ: "UTC",
+      BUN_OPTIONS: "x",
+      NODE_OPTIONS: "x",
+      SECRET: "s",
+      PATH: "/usr/bin:/bin",
+    };
+    const text = await run("cat", ["/proc/self/environ"], { env, inherited });
+    const found = Object.fromEntries(
+      text.split("\0").flatMap((pair) => {
+        const at = pair.indexOf("=");
+        return at < 0 ? [] : [[pair.slice(0, at), pair.slice(at + 1)]];
+      }),
+    );
+    const user = await loadHostUser(hostUser ?? process.env.USER ?? "");
+    expect(found).toEqual({
+      ...env,
+      HOME: user.home,
+      USER: user.name,
+      LOGNAME: user.name,
+      SHELL: user.shell,
+      PATH: isRoot ? DEFAULT_PATH : "/usr/bin:/bin",
+      LANG: "de_DE.UTF-8",
+      TZ: "UTC",
+    });
+  });
+
+  test("gets its arguments as they are", async () => {
+    const args = ["%s|", "", "a b", "ünï\n", "-n", "$HOME"];
+    expect(await run("printf", args)).toBe(
+      args
+        .slice(1)
+        .map((arg) => `${arg}|`)
+        .join(""),
+    );
+  });
+
+  test("works in the configured folder", async () => {
+    expect(await run("pwd", [], { cwd: "/usr/bin" })).toBe("/usr/bin\n");
+  });
+});
+
+describe.skipIf(!isLinux || !isRoot)("switching to a host user (needs root)", () => {
+  test("sets all ids, the user's groups and no others, and leaves no capability", async () => {
+    const nobody = await loadHostUser("nobody");
+    const now = await status({ hostUser: "nobody" });
+    expect(now.Uid).toBe(Array(4).fill(nobody.uid).join("\t"));
+    expect(now.Gid).toBe(Array(4).fill(nobody.gid).join("\t"));
+    expect(now.Groups).toBe(String(nobody.gid));
+    for (const set of ["CapInh", "CapPrm", "CapEff", "CapAmb"] as const) expect(BigInt(`0x${now[set]}`)).toBe(0n);
+  });
+
+  test("gives supplementary groups", async () => {
+    const name = await firstWithGroups();
+    if (name === undefined) {
+      console.warn("skipped: no user of this host is in a second group");
+      return;
+    }
+    const want = (await Bun.$`id -G ${name}`.text())
+      .trim()
+      .split(" ")
+      .map(Number)
+      .sort((a, b) => a - b);
+    expect(want.length).toBeGreaterThan(1);
+    const now = await status({ hostUser: name });
+    expect(now.Groups?.split(" ").map(Number)).toEqual(want);
+  });
+
+  test("begins in the user's home, or in / where that can't be entered", async () => {
+    expect(await run("pwd", [], { hostUser: "nobody" })).toBe("/\n");
+    const folder = makeFolder();
+    const accounts = {
+      find: async () => `nobody:x:65534:65534::${folder.path}:/bin/sh`,
+    };
+    expect(await run("pwd", [], { hostUser: "nobody", accounts })).toBe(`${folder.path}\n`);
+    chmodSync(folder.path, 0o700);
+    expect(await run("pwd", [], { hostUser: "nobody", accounts })).toBe("/\n");
+    folder.remove();
+  });
+
+  test("runs as root where root is asked for", async () => {
+    expect((await status({ hostUser: "root" })).Uid).toBe("0\t0\t0\t0");
+  });
+
+  test("LD_PRELOAD in the server's environment acts in the server, never in the helper that is root", async () => {
+    const folder = makeFolder();
+    chmodSync(folder.path, 0o777);
+    const mark = join(folder.path, "mark");
+    const library = join(folder.path, "probe.so");
+    const compiler = Bun.which("gcc") ?? Bun.which("cc");
+    if (compiler === null) {
+      // Without a compiler: the dynamic linker complains once in every process that it can't preload for.
+      const { server } = await start({
+        command: "cat",
+        hostUser: "nobody",
+        env: { LD_PRELOAD: "/nonexistent/probe.so" },
+      });
+      server.endInput();
+      await server.exited;
+      expect(server.stderrTail().filter((line) => line.includes("probe.so")).length).toBeLessThanOrEqual(1);
+      folder.remove();
+      return;
+    }
+    writeFileSync(`${library}.c`, PROBE);
+    await Bun.$`${compiler} -shared -fPIC -o ${library} ${library}.c`.quiet();
+    const env = { LD_PRELOAD: library, MARK: mark };
+
+    // The probe works: as root it says so.
+    await Bun.spawn([process.execPath, "--version"], { env, stdio: ["ignore", "ignore", "ignore"] }).exited;
+    expect(readFileSync(mark, "utf8")).toBe("0\n");
+    writeFileSync(mark, "");
+    chmodSync(mark, 0o666);
+
+    await run("cat", [], { hostUser: "nobody", env });
+    const nobody = await loadHostUser("nobody");
+    expect(readFileSync(mark, "utf8")).toBe(`${nobody.uid}\n`);
+    folder.remove();
+  });
+});
+
+const PROBE = `
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+__attribute__((constructor)) static void mark(void) {
+  char text[32];
+  int fd = open(getenv("MARK"), O_WRONLY | O_CREAT | O_APPEND, 0666);
+  if (fd >= 0) write(fd, text, sprintf(text, "%d\\n", (int)getuid()));
+}
+`;
+
+/** A user who is in a second group; hosts differ in who that is. */
+async function firstWithGroups(): Promise<string | undefined> {
+  const members = readFileSync("/etc/group", "utf8")
+    .split("\n")
+    .flatMap((line) => line.split(":")[3]?.split(",") ?? []);
+  for (const name of members) {
+    if (name === "" || name === "root" || (await hostAccounts.find(name)) === undefined) continue;
+    if ((await Bun.$`id -G ${name}`.text()).trim().includes(" ")) return name;
+  }
+  return undefined;
+}
+
+describe.skipIf(!isLinux)("the exec helper", () => {
+  let orders: Orders;
+  beforeAll(async () => {
+    const env = { PATH: DEFAULT_PATH, USER: "x" };
+    orders = {
+      v: 1,
+      agentPid: process.pid,
+      command: "cat",
+      args: [],
+      env,
+      cwd: undefined,
+      home: "/",
+      switchTo: undefined,
+    };
+  });
+  const failure = async (changed: Partial<Orders>): Promise<string> => {
+    const ledger = new Ledger();
+    const error = await spawnServer({ orders: { ...orders, ...changed }, self: SELF, ledger }).catch((e: Error) => e);
+    expect(ledger.counts()).toEqual({ spawned: 1, exited: 1, running: 0 });
+    return error instanceof Error ? error.message : "it started";
+  };
+
+  test("doesn't start a server whose agent is gone", async () => {
+    expect(await failure({ agentPid: process.pid + 1 })).toContain("the agent is gone");
+  });
+
+  test("refuses orders of another version", async () => {
+    expect(await failure({ v: 2 } as unknown as Partial<Orders>)).toContain("of different versions");
+  });
+
+  test.skipIf(!isRoot)("fails closed when the ids can't be had", async () => {
+    const switchTo = { name: "nobody", uid: 0xffffffff, gid: 65534 };
+    expect(await failure({ switchTo })).toContain("can't become host user");
+  });
+
+  test("can't be used by hand", async () => {
+    const child = Bun.spawn([process.execPath, ENTRY, "__exec"], { stdio: ["ignore", "ignore", "pipe"] });
+    expect(await child.stderr.text()).toContain("started by the agent only");
+    expect(await child.exited).not.toBe(0);
+  });
+});
+
+describe.skipIf(!isLinux)("an agent that is killed with SIGKILL", () => {
+  test("takes its servers with it", async () => {
+    const options = { command: "sleep", args: ["1000"], hostUser, source: ENTRY };
+    const agent = Bun.spawn([process.execPath, ENTRY, "agent", JSON.stringify(options)], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    const { value } = await agent.stdout.getReader().read();
+    const { pid } = JSON.parse(new TextDecoder().decode(value));
+    expect(isAlive(pid)).toBe(true);
+    agent.kill("SIGKILL");
+    await agent.exited;
+    await eventually(() => !isAlive(pid));
+  });
+});

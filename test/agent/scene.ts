@@ -1,0 +1,113 @@
+/** What the tests of server processes share: who they run as, a log to look into, and pids to look after. */
+import { chmodSync, copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type ServerProcess, type StartOptions, startServer } from "../../src/agent/process.ts";
+import type { Log, LogFields } from "../../src/log.ts";
+
+export const isRoot = process.geteuid?.() === 0;
+export const isLinux = process.platform === "linux";
+
+/** Whom servers run as in tests: as root somebody who is on every host, else whoever runs the tests. */
+export const hostUser = isRoot ? "nobody" : undefined;
+
+export const ENTRY = join(import.meta.dir, "../fixtures/process-entry.ts");
+export const SELF = [process.execPath, ENTRY, "__exec"];
+
+export interface Entry {
+  event: string;
+  fields: LogFields;
+}
+
+export function recordingLog(): { log: Log; entries: Entry[] } {
+  const entries: Entry[] = [];
+  const add = (event: string, fields: LogFields = {}): void => void entries.push({ event, fields });
+  const log: Log = { debug: add, info: add, warn: add, error: add, child: () => log };
+  return { log, entries };
+}
+
+export interface Started {
+  server: ServerProcess;
+  entries: Entry[];
+  /** All of stdout so far. */
+  output(): string;
+  /** Resolves when stdout holds that. */
+  said(part: string): Promise<void>;
+}
+
+type Options = Partial<StartOptions> & Pick<StartOptions, "command">;
+
+export async function start(options: Options): Promise<Started> {
+  const { log, entries } = recordingLog();
+  const chunks: Uint8Array[] = [];
+  const waiting: { part: string; resolve: () => void }[] = [];
+  const output = (): string => Buffer.concat(chunks).toString("utf8");
+  const server = await startServer({
+    args: [],
+    hostUser,
+    self: SELF,
+    log,
+    onStdout(chunk) {
+      chunks.push(chunk);
+      for (const { part, resolve } of waiting) if (output().includes(part)) resolve();
+    },
+    ...options,
+  });
+  running.push(server);
+  return {
+    server,
+    entries,
+    output,
+    said: (part) =>
+      new Promise((resolve) => {
+        if (output().includes(part)) resolve();
+        else waiting.push({ part, resolve });
+      }),
+  };
+}
+
+const running: ServerProcess[] = [];
+
+/** For `afterEach`: nothing that a failed test left behind. */
+export async function stopAll(): Promise<void> {
+  await Promise.all(running.splice(0).map((server) => server.stop({ inputMs: 0, termMs: 0 })));
+}
+
+/** What the command printed by the time it had ended. */
+export async function run(command: string, args: string[], more: Partial<StartOptions> = {}): Promise<string> {
+  const started = await start({ ...more, command, args });
+  started.server.endInput();
+  await started.server.exited;
+  return started.output();
+}
+
+/** A folder that every host user may enter, with copies of these fixture servers. */
+export function makeFolder(...fixtures: string[]): { path: string; remove(): void } {
+  const path = mkdtempSync(join(tmpdir(), "mcpgate-test-"));
+  chmodSync(path, 0o755);
+  for (const name of fixtures) {
+    copyFileSync(join(import.meta.dir, "../fixtures/servers", name), join(path, name));
+    chmodSync(join(path, name), 0o755);
+  }
+  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+/** Whether a process with that pid runs; a zombie doesn't. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    if (!isLinux) return true;
+    return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return false;
+  }
+}
+
+/** Waits for what has no event: another process's end, a counter that stands still. */
+export async function eventually(what: () => boolean, ms = 5000): Promise<void> {
+  const until = performance.now() + ms;
+  while (!what()) {
+    if (performance.now() > until) throw new Error(`not within ${ms} ms: ${what}`);
+    await Bun.sleep(5);
+  }
+}

@@ -17,4 +17,6 @@ async function main(argv: string[]): Promise<number> {
   return await runCli(argv, createContext());
 }
 
-process.exit(await main(process.argv.slice(2)));
+void main(process.argv.slice(2)).then((code) => process.exit(code));
+
+export {};

@@ -33,6 +33,8 @@ export interface ControlOptions {
   /** What to offer, asked for at each connection. */
   offer(): Pick<Hello, "boot" | "apps" | "sessions">;
   onMessage(message: Exclude<ToAgent, { t: "challenge" | "refused" | "ping" | "events.stored" }>): void;
+  /** The proxy's clock, milliseconds since the epoch. */
+  onClock(now: number): void;
   /** The proxy said that this agent is not wanted any more, or never was: trying again would not help. */
   onRejected(failure: Failure): void;
 }
@@ -145,6 +147,7 @@ export class Control {
   #onMessage(connection: Connection, message: ToAgent): boolean {
     switch (message.t) {
       case "ping":
+        this.#options.onClock(message.now);
         connection.sendText({ t: "pong" });
         return false;
       case "events.stored":

@@ -2,7 +2,6 @@
  * A server and its children, ended together. The server leads a session of its own, so its pid is the group's number.
  * A process that left the group (a daemon's double fork, `setsid`) is out of reach here.
  */
-
 import { readdirSync, readFileSync } from "node:fs";
 
 /** For a killed group to be gone: only a process in an uninterruptible system call can need it. Milliseconds. */
@@ -12,6 +11,7 @@ export class ProcessGroup {
   readonly #pid: number;
   readonly #leader: Promise<unknown>;
   #leaderEnded = false;
+  #vanished = false;
   /** Of the group, as last seen; while one of them runs, nobody has to look for others. */
   #members: number[] = [];
 
@@ -28,7 +28,9 @@ export class ProcessGroup {
    * even that ended not all of it (a set-user-ID program that isn't ours to signal, a hanging device).
    */
   async end(termMs: number): Promise<boolean> {
-    if (!this.#signal("SIGTERM") || (await this.#gone(termMs))) return true;
+    if (!this.#signal("SIGTERM")) return true;
+    await this.#gone(termMs);
+    // Also when nothing seemed to run: a look into /proc can miss a process that was being forked, the kernel doesn't.
     return !this.#signal("SIGKILL") || (await this.#gone(KILL_MS));
   }
 
@@ -55,14 +57,16 @@ export class ProcessGroup {
     return this.#members.length > 0;
   }
 
-  /** False when there is nobody to signal any more; never called again then: the number may be another group's. */
+  /** False when there is nobody to signal any more; from then on nobody is: the number may be another group's. */
   #signal(signal: NodeJS.Signals | 0): boolean {
+    if (this.#vanished) return false;
     try {
       // Windows has no groups.
       process.kill(process.platform === "win32" ? this.#pid : -this.#pid, signal);
       return true;
     } catch (error) {
-      return (error as NodeJS.ErrnoException).code !== "ESRCH";
+      this.#vanished = (error as NodeJS.ErrnoException).code === "ESRCH";
+      return !this.#vanished;
     }
   }
 }

@@ -10,7 +10,8 @@ import { newUid } from "../audit/uid.ts";
 import type { AppConfig } from "../config/config.ts";
 import { Failure } from "../errors.ts";
 import type { EventDraft } from "../event.ts";
-import { Gate, type Step } from "../gate/gate.ts";
+import { Gate } from "../gate/gate.ts";
+import type { Step } from "../gate/step.ts";
 import type { Grant } from "../identity/grant.ts";
 import { type Carrier, type CloseReason, Link } from "../link/link.ts";
 import type { Log } from "../log.ts";
@@ -51,6 +52,7 @@ export class Session {
   #ending: Promise<void> | undefined;
   /** While a client that ended its input waits for its last answers. */
   #answered: PromiseWithResolvers<void> | undefined;
+  #revision: number;
   #attached = false;
   #detachedMs = 0;
 
@@ -59,6 +61,7 @@ export class Session {
     this.#options = options;
     this.sid = grant.sid;
     this.user = grant.user;
+    this.#revision = grant.revision;
     this.#gate = new Gate({
       app: grant.app,
       rules: grant.rules,
@@ -85,8 +88,10 @@ export class Session {
     this.link.attach(carrier);
   }
 
-  /** The user's rules changed. */
+  /** The user's rules, as they are now. Two changes may overtake each other on the way; the newer one stands. */
   update(grant: Grant): void {
+    if (grant.revision < this.#revision) return;
+    this.#revision = grant.revision;
     this.#apply(this.#gate.update(grant.rules));
   }
 
@@ -128,6 +133,8 @@ export class Session {
     } catch (error) {
       this.#failed = Failure.from(error);
       log.warn("session.start_failed", { error: this.#failed.message });
+      // The first request is answered with it, so that the person who asked hears why.
+      this.#apply(this.#gate.abandon(this.#failed.message, "error", this.#failed.hint));
     }
   }
 
@@ -150,10 +157,7 @@ export class Session {
     }
     for (const line of this.#fromClient.push(bytes)) {
       this.#apply(this.#read("client", line));
-      if (this.#failed !== undefined) {
-        this.#abandon(this.#failed.message, "error", this.#failed.hint);
-        void this.end(this.#failed.message, "start_failed");
-      }
+      if (this.#failed !== undefined) void this.end(this.#failed.message, "start_failed");
     }
     return this.#room();
   }
@@ -182,7 +186,7 @@ export class Session {
   // --- between them ---
 
   #read(from: "client" | "server", line: Line): Step {
-    if ("overflow" in line) return this.#gate.overflow(from, line.overflow);
+    if ("overflow" in line) return this.#gate.overflow(from, line.overflow, line);
     return from === "client" ? this.#gate.fromClient(line.bytes) : this.#gate.fromServer(line.bytes);
   }
 
@@ -216,10 +220,6 @@ export class Session {
     );
   }
 
-  #abandon(reason: string, outcome: "unknown" | "error", hint?: string): void {
-    this.#apply(this.#gate.abandon(reason, outcome, hint));
-  }
-
   async #finish(reason: string, code: string): Promise<void> {
     await this.#started;
     const server = this.#server;
@@ -228,7 +228,7 @@ export class Session {
     if (running && code === "end") await exit;
     const tail = code === "server_exited" ? (server?.stderrTail().slice(-10).join("\n") ?? "") : "";
     const told = tail === "" ? reason : `${reason}; its last words:\n${tail}`;
-    this.#abandon(told, code === "start_failed" ? "error" : "unknown");
+    this.#apply(this.#gate.abandon(told, "unknown"));
     this.link.end();
     await Promise.race([this.link.flushed(), Bun.sleep(FLUSH_MS)]);
     this.link.close(code, told);

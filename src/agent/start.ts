@@ -6,7 +6,8 @@ import type { AppConfig, Config } from "../config/config.ts";
 import { Failure } from "../errors.ts";
 import { AUDIT_SCHEMA_VERSION, type AuditEvent, type EventDraft } from "../event.ts";
 import { lockDirectory } from "../identity/directory-lock.ts";
-import { type Grant, verifyGrant } from "../identity/grant.ts";
+import { type Grant, type ReceivedGrant, verifyGrant } from "../identity/grant.ts";
+import { PeerClock } from "../identity/peer-clock.ts";
 import { signProof } from "../identity/proof.ts";
 import { publicUrl } from "../identity/url.ts";
 import { dial } from "../link/dial.ts";
@@ -65,6 +66,10 @@ class Agent implements RunningAgent {
   readonly #lock: { release(): void };
   readonly #boot = crypto.randomUUID();
   readonly #sessions = new Map<string, Session>();
+  /** Grants are dated by the proxy's clock; this host's own may be wrong. */
+  readonly #clock = new PeerClock();
+  /** Attachments whose grant was used, until it would be too old anyway: a grant works once. */
+  readonly #used = new Map<string, number>();
   readonly #control: Control;
   readonly #ready = Promise.withResolvers<{ agent: string; apps: string[] }>();
   readonly #closed = Promise.withResolvers<void>();
@@ -99,6 +104,7 @@ class Agent implements RunningAgent {
         sessions: [...this.#sessions.keys()],
       }),
       onMessage: (message) => this.#onMessage(message),
+      onClock: (now) => this.#clock.learn(now),
       onRejected: (failure) => {
         this.#ready.reject(failure);
         this.#closed.reject(failure);
@@ -159,6 +165,7 @@ class Agent implements RunningAgent {
   }
 
   #onWelcome(message: Extract<ToAgent, { t: "welcome" }>): void {
+    this.#clock.learn(message.now);
     for (const { name, reason } of message.refused) this.#log.error("app.refused", { app: name, reason });
     const refused = new Set(message.refused.map(({ name }) => name));
     const apps = this.#apps.map(({ name }) => name).filter((name) => !refused.has(name));
@@ -168,16 +175,29 @@ class Agent implements RunningAgent {
 
   // --- sessions ---
 
-  async #verify(grant: string): Promise<Grant> {
-    return verifyGrant(grant, this.#identity.signingKeys, { agent: this.#identity.agent });
+  #verify(grant: string): Promise<ReceivedGrant> {
+    return verifyGrant(grant, this.#identity.signingKeys, {
+      agent: this.#identity.agent,
+      proxyNow: () => this.#clock.now(),
+    });
+  }
+
+  /** False: this grant was used before. */
+  #take({ attach, startWithinMs }: ReceivedGrant): boolean {
+    const now = performance.now();
+    for (const [used, until] of this.#used) if (until < now) this.#used.delete(used);
+    if (this.#used.has(attach)) return false;
+    this.#used.set(attach, now + startWithinMs);
+    return true;
   }
 
   /** A grant came: a new session, or a new connection of one that lives. */
   async #onOpen({ attach, resume, grant: text }: Extract<ToAgent, { t: "session.open" }>): Promise<void> {
-    let grant: Grant;
+    let grant: ReceivedGrant;
     try {
       grant = await this.#verify(text);
       if (grant.attach !== attach) throw new Failure("bad_proof", "the grant is for another connection");
+      if (!this.#take(grant)) throw new Failure("bad_proof", "the grant was used before");
     } catch (error) {
       this.#log.error("grant.refused", { error: Failure.from(error).message });
       return;
@@ -253,6 +273,7 @@ class Agent implements RunningAgent {
   async #onPolicy(text: string): Promise<void> {
     try {
       const grant = await this.#verify(text);
+      if (!this.#take(grant)) throw new Failure("bad_proof", "the grant was used before");
       this.#sessions.get(grant.sid)?.update(grant);
     } catch (error) {
       this.#log.error("grant.refused", { error: Failure.from(error).message });

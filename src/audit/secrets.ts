@@ -38,7 +38,7 @@ export function hasSecretName(name: string, value: unknown): boolean {
 // Each begins at a place that the one before can't reach again, and has bounds: linear whatever the text.
 const SHAPES: readonly (readonly [RegExp, string])[] = [
   // RFC 6750, RFC 7617; prose such as "basic authentication" has neither digits nor length
-  [/(?<![a-z0-9])(Bearer|Basic) +(?:(?=[a-z._~+/=-]{0,64}[0-9])[\w.~+/=-]{8,}|[\w.~+/=-]{20,})/gi, `$1 ${REDACTED}`],
+  [/(?<![a-z0-9])(Bearer|Basic) +(?:(?=[a-z._~+/-]{0,64}[0-9=])[\w.~+/=-]{8,}|[\w.~+/=-]{20,})/gi, `$1 ${REDACTED}`],
   // RFC 7468: a private key, whole or cut off
   [/-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY-----(?:[\s\S]*?-----END [A-Z0-9 ]{0,32}PRIVATE KEY-----|[\s\S]*)/g, REDACTED],
   // RFC 3986: the password in a URL

@@ -108,8 +108,8 @@ export class Spool {
     const lines = events.map((event) => `${JSON.stringify(event)}\n`);
     const lengths = lines.map((line) => Buffer.byteLength(line));
     const bytes = Buffer.from(lines.length === 1 ? (lines[0] ?? "") : lines.join(""));
-    const room = events.every(({ event }) => ENDINGS.has(event)) ? this.#maxBytes : this.#maxBytes * (15 / 16);
-    if (this.#bytes + bytes.byteLength > room) {
+    const ending = events.every(({ event }) => ENDINGS.has(event));
+    if (this.#bytes + bytes.byteLength > this.#maxBytes * (ending ? 1 : 15 / 16)) {
       throw this.#refusal(`${Math.ceil(this.#bytes / 1024)} KiB of events wait for the proxy`);
     }
     try {
@@ -120,7 +120,7 @@ export class Spool {
       throw this.#failed(cause);
     }
     this.#bytes += bytes.byteLength;
-    this.#refusing = false;
+    if (!ending) this.#refusing = false;
     if (!this.#always) this.#syncLater();
     this.onAppend?.();
   }

@@ -30,7 +30,7 @@ export function checkArgv(words: string, args: ArgsDef, argv: string[]): string[
     const found = findFlag(args, spelled);
     if (found === undefined) {
       const near = nearestFlag(args, spelled);
-      return fail(`unknown flag ${spelled}`, near === undefined ? help : `did you mean ${near}? see: ${help}`);
+      return fail(`unknown flag ${spelled}`, near === undefined ? help : `did you mean: ${near}`);
     }
     const [name, def] = found;
     if (flags.has(name)) fail(`--${name} is given more than once`);
@@ -49,7 +49,7 @@ export function checkArgv(words: string, args: ArgsDef, argv: string[]): string[
     const options = "options" in def ? (def.options ?? []) : [];
     if (options.length > 0 && !options.includes(value)) {
       const near = nearest(value, options);
-      const hint = near === undefined ? help : `did you mean --${name}=${near}?`;
+      const hint = near === undefined ? help : `did you mean: --${name}=${near}`;
       fail(`--${name} is one of ${options.join(", ")}, not ${JSON.stringify(value)}`, hint);
     }
     flags.set(name, `--${name}=${value}`);

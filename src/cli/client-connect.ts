@@ -13,7 +13,6 @@ export const connect = command({
   async run(context, { name }) {
     const { clientHome } = await import("../client/state.ts");
     const home = clientHome(context.env);
-    const log = context.createLog({ severity: context.env["MCPGATE_DEBUG"] ? "DEBUG" : "WARN" });
-    return await context.services.runConnect({ app: name, home, env: context.env, log });
+    return await context.services.runConnect({ app: name, home, log: context.createLog({ severity: "WARN" }) });
   },
 });

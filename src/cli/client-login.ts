@@ -1,6 +1,9 @@
 /** `mcpgate client login | status | logout | accept-invite` */
-import { parsePin } from "../identity/pin.ts";
+import type { LoginStatus } from "../client/login.ts";
 import { clientHome } from "../client/state.ts";
+import { Failure } from "../errors.ts";
+import { parsePin } from "../identity/pin.ts";
+import { printable } from "../log.ts";
 import { command, formatFlag } from "./command.ts";
 import type { Context } from "./context.ts";
 import { render } from "./output.ts";
@@ -30,6 +33,7 @@ export const login = command({
   ].join("\n"),
   examples: ["mcpgate client login --proxy=mcpgate.example.com:443 --user=alice"],
   async run(context, args) {
+    const trust = trustOptions(context, args["ca-pin"]);
     const password = await readPassword(context, {
       question: `Password of ${args.user}: `,
       fromStdin: args["password-stdin"] === true,
@@ -40,8 +44,7 @@ export const login = command({
       user: args.user,
       password,
       home: clientHome(context.env),
-      log: context.createLog({ severity: "WARN" }),
-      ...trust(context, args["ca-pin"]),
+      ...trust,
     });
     await context.out.print(`Logged in as ${result.user} until ${localTime(result.expires_at)}\n`);
   },
@@ -56,6 +59,7 @@ export const acceptInvite = command({
   about: "Sets the password of the user that the invite is for. An invite works once, and for an hour.",
   examples: ["mcpgate client accept-invite 'https://mcpgate.example.com:443/web/invite#…'"],
   async run(context, args) {
+    const trust = trustOptions(context, args["ca-pin"]);
     const password = await readPassword(context, {
       question: "New password: ",
       again: "The same again: ",
@@ -66,7 +70,7 @@ export const acceptInvite = command({
       url: args.url,
       password,
       home: clientHome(context.env),
-      ...trust(context, args["ca-pin"]),
+      ...trust,
     });
     await context.out.print(`The password of ${result.user} is set. Log in with:\n  ${result.next}\n`);
   },
@@ -74,12 +78,29 @@ export const acceptInvite = command({
 
 export const status = command({
   args: formatFlag,
+  about: "Asks the proxy whether the saved login is still good; exit code 1 when it is not.",
   examples: ["mcpgate client status --format=json"],
   async run(context, { format }) {
     const value = await context.services.loginStatus({ home: clientHome(context.env) });
-    await context.out.print(await render(format, value, () => JSON.stringify(value)));
+    if (!value.logged_in && format === "text") {
+      const { reason = "not logged in", proxy = "HOST:PORT", user = "NAME" } = value;
+      throw new Failure("not_logged_in", reason, { hint: `mcpgate client login --proxy=${proxy} --user=${user}` });
+    }
+    await context.out.print(await render(format, value, () => statusText(value)));
+    return value.logged_in ? 0 : 1;
   },
 });
+
+function statusText({ user, roles, proxy, cluster, expires_at }: LoginStatus): string {
+  const rows = [
+    ["User", user],
+    ["Roles", roles?.join(", ")],
+    ["Proxy", proxy],
+    ["Cluster", cluster],
+    ["Valid until", expires_at === undefined ? undefined : localTime(expires_at)],
+  ];
+  return rows.map(([name = "", value = ""]) => `${`${name}:`.padEnd(13)}${printable(value)}\n`).join("");
+}
 
 export const logout = command({
   args: {},
@@ -90,7 +111,7 @@ export const logout = command({
   },
 });
 
-function trust(context: Context, pin: string | undefined) {
+function trustOptions(context: Context, pin: string | undefined) {
   if (pin !== undefined) return { caPin: parsePin(pin) };
   const confirmPin = pinQuestion(context);
   return confirmPin === undefined ? {} : { confirmPin };

@@ -1,9 +1,23 @@
 /** What a command is: citty's definition, with what the help text needs, run with our context. */
-import { type ArgsDef, type CommandDef, defineCommand, type ParsedArgs, runCommand } from "citty";
+import { type ArgDef, type ArgsDef, type CommandDef, defineCommand, runCommand } from "citty";
 import type { Context } from "./context.ts";
 
-/** citty's `ParsedArgs` lets any key pass; this one knows its own only. */
-export type Args<T extends ArgsDef> = { [K in keyof T]: ParsedArgs<T>[K] };
+/** What a command gets: citty's `ParsedArgs` lets any key pass, and takes every positional for optional. */
+export type Args<T extends ArgsDef> = {
+  [K in keyof T]: Value<T[K]> | (IsGiven<T[K]> extends true ? never : undefined);
+};
+type Value<D extends ArgDef> = D extends { type: "boolean" }
+  ? boolean
+  : D extends { options: readonly (infer O)[] }
+    ? O
+    : string;
+type IsGiven<D extends ArgDef> = D extends { required: true } | { default: string }
+  ? true
+  : D extends { type: "positional" }
+    ? D extends { required: false }
+      ? false
+      : true
+    : false;
 
 export interface Command {
   args: ArgsDef;

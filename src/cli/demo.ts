@@ -11,11 +11,13 @@ export const demo = command({
     "stays up for an MCP client to try, until Ctrl-C.",
   ].join("\n"),
   examples: ["mcpgate demo", "mcpgate demo --once"],
-  run: async ({ services, out, createLog }, { once }) =>
+  run: async ({ services, out, self, env, untilStopped }, { once }) =>
     await services.runDemo({
       once: once === true,
       print: (line) => out.print(`${line}\n`),
-      log: createLog({ severity: "WARN" }),
+      self,
+      env,
+      stopped: untilStopped(),
     }),
 });
 

@@ -13,9 +13,8 @@ export const start = command({
   async run(context, { config: path }) {
     const config = loadConfig({ path, env: context.env, uid: context.uid });
     if (config.proxy === undefined) {
-      const hint = "put this into /etc/mcpgate.yaml, or into a file that you name with --config=FILE:";
       throw new Failure("config", notEnabled(config.file, "proxy_service"), {
-        hint: `${hint} proxy_service: {enabled: true, public_addr: "HOST:443"}`,
+        hint: 'write into /etc/mcpgate.yaml, or a FILE for --config=FILE: proxy_service: {enabled: true, public_addr: "HOST:443"}',
       });
     }
     // before the start, so that a signal that comes while it starts stops it cleanly too
@@ -24,7 +23,8 @@ export const start = command({
     try {
       const { address, publicAddr, caPin } = proxy.ready;
       const listening = address === publicAddr ? "" : ` (listening on ${address})`;
-      const trust = caPin === undefined ? `certificate from ${config.proxy.certFile ?? "elsewhere"}` : `CA pin ${caPin}`;
+      const trust =
+        caPin === undefined ? `certificate from ${config.proxy.certFile ?? "elsewhere"}` : `CA pin ${caPin}`;
       await context.out.print(`mcpgate proxy is ready at ${publicAddr}${listening}, ${trust}\n`);
       await Promise.race([stopped, proxy.closed]);
     } finally {

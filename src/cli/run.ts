@@ -77,7 +77,7 @@ function findCommand(argv: string[]): Found {
       const known = Object.entries(commands).flatMap(([key, { hidden }]) => (hidden ? [] : [key]));
       const near = nearest(word, known);
       throw new Failure("usage", `unknown command ${JSON.stringify([...words, word].join(" "))}`, {
-        hint: near === undefined ? `${name} --help` : `did you mean ${name} ${near}?`,
+        hint: near === undefined ? `${name} --help` : `did you mean: ${name} ${near}`,
       });
     }
     words.push(word);

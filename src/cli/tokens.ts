@@ -101,3 +101,9 @@ app_service:
         command: mcpgate
         args: ["demo-server"]
         run_as_host_user: nobody
+EOF
+
+Then put your own MCP servers in the place of the app "demo" in /etc/mcpgate.yaml.
+Once it has joined, the agent has a key of its own and needs the token no more.
+`;
+}

@@ -33,7 +33,6 @@ export const tree: Group = {
     "The proxy, the agent and the admin commands read /etc/mcpgate.yaml, or what --config=FILE or MCPGATE_CONFIG names.",
     "The client keeps its state in MCPGATE_HOME, by default ~/.mcpgate.",
     "Exit codes: 0 fine, 1 failure, 2 wrong usage or configuration.",
-    "",
   ].join("\n"),
   commands: {
     demo: { summary: "the whole of it on this machine, in a minute", load: async () => (await demo()).demo },
@@ -80,6 +79,7 @@ export const tree: Group = {
         add: { summary: "add a user and print the invite URL", load: async () => (await users()).add },
         ls: { summary: "list the users", load: async () => (await users()).ls },
         update: { summary: "give a user other roles", load: async () => (await users()).update },
+        invite: { summary: "make a new invite for a user", load: async () => (await users()).invite },
         rm: { summary: "remove a user and end all of their sessions", load: async () => (await users()).rm },
       },
     },

@@ -50,7 +50,11 @@ function readText(file: string, mustExist: boolean): string | undefined {
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === "ENOENT" && !mustExist) return undefined;
-    if (code === "ENOENT") throw new Failure("config", `${file}: no such configuration file`);
+    if (code === "ENOENT") {
+      throw new Failure("config", `${file}: no such configuration file`, {
+        hint: "see --config=FILE and MCPGATE_CONFIG",
+      });
+    }
     if (code === "EISDIR") throw new Failure("config", `${file}: is a directory, not a configuration file`);
     if (code === "EACCES" || code === "EPERM") {
       throw new Failure("permissions", `${file}: may not be read by this user`, { hint: `ls -l ${file}` });

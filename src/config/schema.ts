@@ -27,7 +27,7 @@ function mapping<const E extends v.ObjectEntries>(entries: E) {
       if (issue.expected !== "never") return "is required";
       const keys = Object.keys(entries).filter((key) => !(FOREIGN_SERVICES as readonly string[]).includes(key));
       const near = nearest(String(issue.input), Object.keys(entries));
-      return `unknown key\n${near === undefined ? `keys here: ${keys.join(", ")}` : `did you mean ${near}?`}`;
+      return `unknown key\n${near === undefined ? `keys here: ${keys.join(", ")}` : `did you mean: ${near}`}`;
     }),
   );
 }
@@ -58,7 +58,7 @@ function oneOf<const T extends string>(choices: readonly T[], fold: (value: stri
     v.transform(fold),
     v.picklist(choices, (issue) => {
       const near = nearest(String(issue.input), choices);
-      const hint = near === undefined ? "" : `\ndid you mean ${near}?`;
+      const hint = near === undefined ? "" : `\ndid you mean: ${near}`;
       return `expected ${choices.join(", ")}, got ${shown(issue.input)}${hint}`;
     }),
   );

@@ -100,13 +100,15 @@ export async function runDemoServer(): Promise<void> {
       async ({ to = 5, step_ms = 500 }, { mcpReq }) => {
         const progressToken = mcpReq._meta?.progressToken;
         for (let progress = 1; progress <= to; progress++) {
+          // Before the pause: a client may forget whom to tell when the result comes in the same breath.
+          if (progressToken !== undefined) {
+            await mcpReq.notify({
+              method: "notifications/progress",
+              params: { progressToken, progress, total: to, message: `counting: ${progress} of ${to}` },
+            });
+          }
           await pause(step_ms, mcpReq.signal);
-          if (mcpReq.signal.aborted) return failed(`cancelled at ${progress - 1}`);
-          if (progressToken === undefined) continue;
-          await mcpReq.notify({
-            method: "notifications/progress",
-            params: { progressToken, progress, total: to, message: `counted to ${progress} of ${to}` },
-          });
+          if (mcpReq.signal.aborted) return failed(`cancelled at ${progress}`);
         }
         return text(`counted to ${to}`);
       },

@@ -28,7 +28,8 @@ import {
   type ToAgent,
 } from "../link/protocol.ts";
 import type { Log } from "../log.ts";
-import { type AppRules, appAccess } from "../rbac/access.ts";
+import { appAccess } from "../rbac/access.ts";
+import type { AppRules } from "../rbac/rules.ts";
 import { findAgent } from "../store/agents.ts";
 import { type App, findApps } from "../store/apps.ts";
 import { checkLogin } from "../store/logins.ts";

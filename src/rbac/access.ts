@@ -22,7 +22,7 @@ export function appAccess(roles: readonly Role[], app: AppIdentity): { allowed: 
     const matches = selects(allow, labels);
     reached ||= matches;
     denied ||= selects(deny, labels);
-    const allowed: McpRules = matches ? (allow.mcp ?? {}) : {};
+    const allowed: McpRules = matches ? (allow.mcp ?? {}) : NOTHING;
     const refused: McpRules = deny.mcp ?? {};
     if (matches || Object.keys(refused).length > 0) {
       rules.roles.push({ role: role.metadata.name, allow: allowed, deny: refused });
@@ -30,6 +30,9 @@ export function appAccess(roles: readonly Role[], app: AppIdentity): { allowed: 
   }
   return { allowed: reached && !denied, rules };
 }
+
+/** A role that does not reach the app; `server_methods` is the one field whose absence allows something. */
+const NOTHING: McpRules = { server_methods: [] };
 
 /** Whether the roles may do this in the admin API. Deny wins; nothing is allowed unless said. */
 export function adminAllowed(roles: readonly Role[], resource: string, verb: string): boolean {

@@ -133,6 +133,7 @@ const METHOD_OF: Partial<Record<QueryKind, string>> = {
   tool: "tools/call",
   prompt: "prompts/get",
   resource: "resources/read",
+  template: "resources/read",
 };
 
 /** A role that denies a method denies whatever the method would use, so that lists and calls agree. */

@@ -17,6 +17,6 @@ export const RULE_KINDS = ["tools", "prompts", "resources", "methods", "server_m
 /** What one user may do with one app. */
 export interface AppRules {
   v: 1;
-  /** `allow` is empty where the role's labels do not reach the app; `deny` always applies. */
+  /** `allow` allows nothing where the role's labels do not reach the app; `deny` always applies. */
   roles: { role: string; allow: McpRules; deny: McpRules }[];
 }

@@ -38,14 +38,14 @@ describe("a link on one connection", () => {
       drained = true;
     });
     await Promise.resolve();
-    expect(drained).toBe(false);
+    expect(drained as boolean).toBe(false);
     while (!drained) {
       held.shift()?.resolve();
       await Bun.sleep(1); // the acknowledgement comes by a timer
       wire.deliver();
     }
     await waiting;
-    expect(drained).toBe(true);
+    expect(drained as boolean).toBe(true);
   });
 
   test("close reaches the other end with its reason, after the data before it", () => {

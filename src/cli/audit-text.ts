@@ -1,0 +1,34 @@
+/** Audit events as lines. */
+import type { AuditEvent } from "../event.ts";
+import { printable } from "../log.ts";
+import { utc } from "./listing.ts";
+
+export const HEADERS = ["Time (UTC)", "Event", "User", "App", "Details"];
+
+/** The cells of a table's row. */
+export function row(event: AuditEvent): string[] {
+  return [utc(event.time), event.event, event.user ?? event.actor ?? "", event.app ?? "", details(event)];
+}
+
+/** For a reader who sees one event after the other, so that no column's width is known. */
+export function eventLine(event: AuditEvent): string {
+  const [time = "", name = "", user, app, rest = ""] = row(event);
+  return `${printable([time, name.padEnd(24), user || "-", app || "-", rest].join("  ").trimEnd())}\n`;
+}
+
+export const jsonLine = (event: AuditEvent): string => `${JSON.stringify(event)}\n`;
+
+/** What was asked for and how it went, in one cell. */
+function details(event: AuditEvent): string {
+  const target = event.tool ?? event.prompt ?? event.resource;
+  const outcome = event.outcome ?? (event.success === false ? "failed" : undefined);
+  const parts = [
+    event.event.startsWith("agent.") ? event.agent : undefined,
+    event.method,
+    target,
+    outcome,
+    event.duration_ms === undefined ? undefined : `${event.duration_ms} ms`,
+    event.error,
+  ];
+  return parts.filter((part) => part !== undefined && part !== "").join(" ");
+}

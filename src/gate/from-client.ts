@@ -1,0 +1,194 @@
+/** One line of the client: decided, recorded, and then forwarded, answered or dropped. */
+import type { EventDraft } from "../event.ts";
+import { decode } from "../mcp/codec.ts";
+import { encodeError } from "../mcp/encode.ts";
+import { INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, SERVER_GONE, TOO_MANY_REQUESTS } from "../mcp/fault.ts";
+import type { Id, Invalid, Notification, Request, Response, Target } from "../mcp/message.ts";
+import { isLookalike, isOtherKind } from "./methods.ts";
+import type { GateState } from "./state.ts";
+import { emptyStep, type Step } from "./step.ts";
+import { deniedText, FULL_TEXT, TAKEN_TEXT } from "./texts.ts";
+
+export function fromClient(state: GateState, line: Uint8Array): Step {
+  const message = decode(line, state.limits);
+  switch (message.kind) {
+    case "request":
+      return request(state, message);
+    case "notification":
+      return notification(state, message);
+    case "response":
+      return response(state, message);
+    case "invalid":
+      return message.blank ? emptyStep() : refuseInvalid(state, message, line.length);
+  }
+}
+
+/** A line of the client that is not forwarded: an error to the client, and to the server if it waits for this answer. */
+export function refuseInvalid(state: GateState, invalid: Invalid, size: number): Step {
+  const step = emptyStep();
+  const { id, response: isResponse } = invalid;
+  step.events.push(state.invalid("client", invalid.reason, size));
+  const answered = isResponse && id !== undefined ? state.ofServer.giveUp(id) : undefined;
+  if (answered !== undefined) {
+    step.events.push(state.ended(answered, "error", size, { from: "client", error: invalid.reason }));
+    step.toServer.push(encodeError(answered.id, INVALID_REQUEST, `the client's answer was refused: ${invalid.reason}`));
+  }
+  // An id that is open belongs to another request: an error with it would be read as that one's answer.
+  const own = id !== undefined && !isResponse && !state.ofClient.isTaken(id);
+  step.toClient.push(encodeError(own ? id : null, invalid.code, `mcpgate: ${invalid.reason}`));
+  return step;
+}
+
+function request(state: GateState, message: Request): Step {
+  const { id, method, target } = message;
+  if (state.ofClient.isTaken(id)) {
+    return refuse(state, message, null, { code: INVALID_REQUEST, text: TAKEN_TEXT, outcome: "error" });
+  }
+  const refusal = refusalOf(state, message);
+  if (refusal !== undefined) return refuse(state, message, id, { ...refusal, outcome: "denied" });
+  if (state.ofClient.full) {
+    return refuse(state, message, id, { code: TOO_MANY_REQUESTS, text: FULL_TEXT, outcome: "error" });
+  }
+  if (state.gone !== undefined) {
+    return refuse(state, message, id, { code: SERVER_GONE, text: state.gone.text, outcome: "error" });
+  }
+  const event = requestEvent(state, message, { success: true });
+  state.ofClient.add({
+    id,
+    method,
+    list: target.kind === "list" ? target.list : undefined,
+    event: event.uid,
+    at: state.now(),
+    listens: [],
+  });
+  return { toServer: [message.bytes], toClient: [], events: [event] };
+}
+
+interface Refusal {
+  code: number;
+  text: string;
+}
+
+function refuse(
+  state: GateState,
+  message: Request,
+  answerTo: Id | null,
+  { code, text, outcome }: Refusal & { outcome: "denied" | "error" },
+): Step {
+  state.counts.denied += 1;
+  const event = requestEvent(state, message, { success: false, error: text });
+  const ended: EventDraft = {
+    event: "mcp.session.response",
+    uid: state.newUid(),
+    request: event.uid,
+    method: message.method,
+    outcome,
+    success: false,
+    duration_ms: 0,
+    size: 0,
+  };
+  return { toServer: [], toClient: [encodeError(answerTo, code, text)], events: [event, ended] };
+}
+
+/** Why this request is not forwarded; undefined when it is. */
+function refusalOf(state: GateState, { method, target }: Request): Refusal | undefined {
+  const text = deniedText(state.app, method, target);
+  if (isLookalike(method) || isOtherKind(method, "request")) return { code: METHOD_NOT_FOUND, text };
+  const named = target.kind !== "none" && target.kind !== "list";
+  if (!state.allows("method", method)) return { code: named ? INVALID_PARAMS : METHOD_NOT_FOUND, text };
+  return targetAllowed(state, target) ? undefined : { code: INVALID_PARAMS, text };
+}
+
+function targetAllowed(state: GateState, target: Target): boolean {
+  switch (target.kind) {
+    case "tool":
+      return state.allows("tool", target.name);
+    case "prompt":
+      return state.allows("prompt", target.name);
+    case "resource":
+      return state.allows("resource", target.uri);
+    case "completion":
+      if (target.of === "prompt") return state.allows("prompt", target.name);
+      return state.allows(target.name.includes("{") ? "template" : "resource", target.name);
+    case "listen":
+      return target.uris.every((uri) => state.allows("resource", uri));
+    default:
+      return true;
+  }
+}
+
+function notification(state: GateState, message: Notification): Step {
+  const { method, target } = message;
+  const allowed =
+    !isLookalike(method) &&
+    !isOtherKind(method, "notification") &&
+    state.allows("method", method) &&
+    targetAllowed(state, target);
+  const event: EventDraft = { event: "mcp.session.notification", uid: state.newUid(), from: "client", method };
+  if (!allowed) {
+    state.counts.denied += 1;
+    const error = deniedText(state.app, method, target);
+    return { toServer: [], toClient: [], events: [{ ...event, success: false, error, ...subject(state, message) }] };
+  }
+  event.success = true;
+  const step: Step = { toServer: [], toClient: [], events: [event] };
+  if (target.kind === "cancelled") {
+    const cancelled = target.id === undefined ? undefined : state.ofClient.giveUp(target.id);
+    if (cancelled === undefined) {
+      // Answered already, or never asked: there is nothing that the server could cancel.
+      event.details = { dropped: "the request is not open" };
+      return step;
+    }
+    event.request = cancelled.event;
+    step.events.push(state.ended(cancelled, "cancelled", 0));
+  }
+  if (method === "notifications/initialized") state.initialized = true;
+  if (state.gone === undefined) step.toServer.push(message.bytes);
+  return step;
+}
+
+/** The client's answer to a request of the server. */
+function response(state: GateState, message: Response): Step {
+  const step = emptyStep();
+  const asked = state.ofServer.answer(message.id);
+  if (asked === undefined) {
+    step.events.push(state.invalid("client", "an answer to a request that is not open", message.bytes.length));
+    return step;
+  }
+  step.events.push(state.ended(asked, message.ok ? "ok" : "error", message.bytes.length, { from: "client" }));
+  if (state.gone === undefined) step.toServer.push(message.bytes);
+  return step;
+}
+
+function requestEvent(state: GateState, message: Request, outcome: { success: boolean; error?: string }) {
+  const uid = state.newUid();
+  const { method } = message;
+  return {
+    event: "mcp.session.request",
+    uid,
+    from: "client",
+    method,
+    ...subject(state, message),
+    ...outcome,
+  } satisfies EventDraft;
+}
+
+/** What the message is about, for its event. */
+function subject(state: GateState, { target, bytes }: Request | Notification): Partial<EventDraft> {
+  switch (target.kind) {
+    case "tool":
+    case "prompt": {
+      const args = target.arguments;
+      const name = target.kind === "tool" ? { tool: target.name } : { prompt: target.name };
+      return args === undefined ? name : { ...name, arguments: state.redact(bytes.subarray(args.start, args.end)) };
+    }
+    case "resource":
+      return { resource: target.uri };
+    case "completion":
+      return target.of === "prompt" ? { prompt: target.name } : { resource: target.name };
+    case "listen":
+      return target.uris.length === 0 ? {} : { details: { resources: target.uris.slice(0, 100) } };
+    default:
+      return {};
+  }
+}

@@ -1,0 +1,15 @@
+/** Methods as a whole: which of them no rule can let through. */
+import { fold } from "../mcp/strings.ts";
+import { CLIENT_NOTIFICATIONS, CLIENT_REQUESTS, SERVER_NOTIFICATIONS, SERVER_REQUESTS } from "../rbac/defaults.ts";
+
+const KNOWN = new Set([...CLIENT_REQUESTS, ...CLIENT_NOTIFICATIONS, ...SERVER_REQUESTS, ...SERVER_NOTIFICATIONS]);
+const FOLDED = new Set([...KNOWN].map(fold));
+const REQUESTS = new Set([...CLIENT_REQUESTS, ...SERVER_REQUESTS]);
+const NOTIFICATIONS = new Set([...CLIENT_NOTIFICATIONS, ...SERVER_NOTIFICATIONS]);
+
+/** A method that a lax reader may take for a known one: `Tools/Call`. */
+export const isLookalike = (method: string): boolean => !KNOWN.has(method) && FOLDED.has(fold(method).trim());
+
+/** A notification sent with an id, or a request sent without one: no server has to agree what that means. */
+export const isOtherKind = (method: string, kind: "request" | "notification"): boolean =>
+  (kind === "request" ? NOTIFICATIONS : REQUESTS).has(method);

@@ -1,0 +1,85 @@
+/**
+ * The requests of one side that wait for their answers: exact, and bounded by refusing. Nothing is ever evicted: an
+ * answer is filtered by the request that it answers, so forgetting the request would be forgetting the filter.
+ */
+import { type Id, idKey, type ListKind } from "../mcp/message.ts";
+
+export interface OpenRequest {
+  id: Id;
+  method: string;
+  /** The answer is this list and goes through the filter. */
+  list: ListKind | undefined;
+  /** The `uid` of the request's event. */
+  event: string;
+  /** Monotonic milliseconds. */
+  at: number;
+  /** `subscriptions/listen`: the lists whose changes the server agreed to tell about. */
+  listens: ListKind[];
+}
+
+export class OpenRequests {
+  readonly #maxOpen: number;
+  readonly #maxClosed: number;
+  readonly #open = new Map<string, OpenRequest>();
+  /** Ids of requests that were given up: taken until their late answer came. */
+  readonly #closed = new Set<string>();
+
+  constructor(maxOpen: number, maxClosed: number) {
+    this.#maxOpen = maxOpen;
+    this.#maxClosed = maxClosed;
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** Whether one more request fits. */
+  get full(): boolean {
+    return this.#open.size >= this.#maxOpen || this.#closed.size + this.#open.size >= this.#maxClosed + this.#maxOpen;
+  }
+
+  /** Whether no new request may have this id. */
+  isTaken(id: Id): boolean {
+    const key = idKey(id);
+    return this.#open.has(key) || this.#closed.has(key);
+  }
+
+  get(id: Id): OpenRequest | undefined {
+    return this.#open.get(idKey(id));
+  }
+
+  add(request: OpenRequest): void {
+    this.#open.set(idKey(request.id), request);
+  }
+
+  /** An answer with this id came: the request that it answers; undefined when there is none, or it was given up. */
+  answer(id: Id): OpenRequest | undefined {
+    const key = idKey(id);
+    const request = this.#open.get(key);
+    if (request === undefined) this.#closed.delete(key);
+    else this.#open.delete(key);
+    return request;
+  }
+
+  /** Give a request up, its id stays taken until the late answer came. */
+  giveUp(id: Id): OpenRequest | undefined {
+    const key = idKey(id);
+    const request = this.#open.get(key);
+    if (request !== undefined) {
+      this.#open.delete(key);
+      this.#closed.add(key);
+    }
+    return request;
+  }
+
+  /** All open requests, which are open no more. */
+  drain(): OpenRequest[] {
+    const all = [...this.#open.values()];
+    this.#open.clear();
+    return all;
+  }
+
+  [Symbol.iterator](): IterableIterator<OpenRequest> {
+    return this.#open.values();
+  }
+}

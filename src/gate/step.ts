@@ -1,0 +1,11 @@
+/** What one line, or one change of rules, leads to. */
+import type { EventDraft } from "../event.ts";
+
+/** `events` must be durable before `toServer` is written. Each array is in the order to write; lines end in a line feed. */
+export interface Step {
+  toServer: Uint8Array[];
+  toClient: Uint8Array[];
+  events: EventDraft[];
+}
+
+export const emptyStep = (): Step => ({ toServer: [], toClient: [], events: [] });

@@ -1,0 +1,293 @@
+import { afterAll, beforeEach, describe, expect, test } from "bun:test";
+import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Spool, type SpoolOptions } from "../../src/audit/spool.ts";
+import type { AuditEvent } from "../../src/event.ts";
+import { createLog } from "../../src/log.ts";
+
+const root = mkdtempSync(join(tmpdir(), "mcpgate-spool-"));
+afterAll(() => rmSync(root, { recursive: true }));
+let directory: string;
+let logged: string[];
+let count = 0;
+beforeEach(() => {
+  count += 1;
+  directory = join(root, `case-${count}`);
+  logged = [];
+});
+
+const open = (options: Partial<SpoolOptions> = {}) =>
+  Spool.open(directory, { log: createLog({ write: (line) => logged.push(line) }), ...options });
+const event = (uid: string, more: Partial<AuditEvent> = {}): AuditEvent => {
+  return { event: "mcp.session.request", uid, time: "2026-01-01T00:00:00.000Z", v: 1, ...more };
+};
+const uids = (items: string[]) => items.map((item) => (JSON.parse(item) as AuditEvent).uid);
+const segments = () => readdirSync(directory).filter((name) => name.endsWith(".jsonl"));
+/** Everything that waits, in batches of a few. */
+function everything(spool: Spool, maxItems = 7, maxBytes = 1000): string[] {
+  const all: string[] = [];
+  let after: number | undefined;
+  while (true) {
+    const { first, items } = spool.next(maxItems, maxBytes, after);
+    if (items.length === 0) return uids(all);
+    all.push(...items);
+    after = first + items.length - 1;
+  }
+}
+const refused = expect.objectContaining({ code: "unavailable" });
+
+test("events come out as they went in, whole and in order, until they are acknowledged", () => {
+  const spool = open();
+  expect(spool.next(10, 1000)).toEqual({ first: 1, items: [] });
+  const written = [event("a", { arguments: { text: "é\n\u2028😀" } }), event("b"), event("c")];
+  spool.append(written.slice(0, 2));
+  spool.append(written.slice(2));
+  spool.append([]);
+  expect(spool.next(10, 10_000)).toEqual({ first: 1, items: written.map((e) => JSON.stringify(e)) });
+  expect(spool.next(2, 10_000)).toEqual({ first: 1, items: written.slice(0, 2).map((e) => JSON.stringify(e)) });
+  expect(spool.next(10, 1).items).toHaveLength(1); // at least one, whatever its size
+  expect(uids(spool.next(10, 10_000, 2).items)).toEqual(["c"]);
+  expect([spool.pending, spool.acked]).toEqual([3, 0]);
+  spool.ack(2);
+  spool.ack(1); // late
+  expect(spool.next(10, 10_000)).toEqual({ first: 3, items: [JSON.stringify(written[2])] });
+  spool.ack(3);
+  expect([spool.next(10, 10_000), spool.pending]).toEqual([{ first: 4, items: [] }, 0]);
+  spool.close();
+});
+
+test("the file has an event when append returns, and onAppend is called after it", () => {
+  const spool = open();
+  let seen = "";
+  spool.onAppend = () => {
+    seen = readFileSync(join(directory, segments()[0] ?? ""), "utf8");
+  };
+  spool.append([event("a"), event("b")]);
+  expect(seen).toBe(`${JSON.stringify(event("a"))}\n${JSON.stringify(event("b"))}\n`);
+  spool.close();
+});
+
+test("what is not acknowledged is there after a restart; numbers go on", () => {
+  const first = open();
+  first.append([event("a"), event("b"), event("c")]);
+  first.ack(1);
+  first.close();
+  const second = open();
+  second.append([event("d")]);
+  expect(second.next(1, 1000).first).toBe(2);
+  expect(everything(second)).toEqual(["b", "c", "d"]);
+  second.ack(4);
+  second.close();
+  const third = open();
+  expect(third.next(9, 1000)).toEqual({ first: 5, items: [] });
+  third.append([event("e")]);
+  expect(third.next(9, 1000).first).toBe(5);
+  third.close();
+});
+
+test("an acknowledgement of what was never sent is refused", () => {
+  const spool = open();
+  spool.append([event("a")]);
+  for (const seq of [2, Number.NaN, 1.5, Number.POSITIVE_INFINITY]) {
+    expect(() => spool.ack(seq)).toThrow(expect.objectContaining({ code: "invalid" }));
+  }
+  expect(spool.pending).toBe(1);
+  spool.close();
+});
+
+test("segments rotate, are read across, and go as their last event is acknowledged", () => {
+  const spool = open({ segmentBytes: 500 });
+  for (let i = 1; i <= 100; i++) spool.append([event(`${i}`)]);
+  const names = segments();
+  expect(names.length).toBeGreaterThan(10);
+  expect(everything(spool)).toEqual(Array.from({ length: 100 }, (_, i) => `${i + 1}`));
+  const total = names.reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
+  expect(spool.bytes).toBe(total);
+  spool.ack(50);
+  expect(segments()).toEqual(names.filter((_, i) => i === names.length - 1 || Number(names[i + 1]?.slice(0, 20)) > 51));
+  spool.ack(100);
+  expect(segments()).toHaveLength(1);
+  spool.close();
+});
+
+describe("at its limit", () => {
+  test("calls are refused, what ends a call still fits, and an acknowledgement makes room", () => {
+    const spool = open({ maxBytes: 16_000 });
+    const fill = (kind: AuditEvent["event"]) => {
+      for (let i = 0; ; i++) {
+        try {
+          spool.append([event(`${i}`, { event: kind })]);
+        } catch (error) {
+          expect(error).toEqual(refused);
+          return i;
+        }
+      }
+    };
+    const calls = fill("mcp.session.request");
+    expect(calls).toBeGreaterThan(100);
+    expect(spool.bytes).toBeLessThanOrEqual(15_000);
+    expect(() => spool.append([event("r", { event: "mcp.session.response" }), event("x")])).toThrow(refused);
+    const answers = fill("mcp.session.response");
+    expect(answers).toBeGreaterThan(5);
+    expect(spool.bytes).toBeLessThanOrEqual(16_000);
+    expect(everything(spool)).toHaveLength(calls + answers); // what was refused left nothing
+    expect(logged).toHaveLength(1); // and did not flood the log
+    spool.ack(calls);
+    spool.append([event("again")]);
+    expect(everything(spool).at(-1)).toBe("again");
+    spool.close();
+  });
+
+  test("it stays full after a restart", () => {
+    const spool = open({ maxBytes: 1000 });
+    spool.append([event("a".repeat(700))]);
+    spool.close();
+    const again = open({ maxBytes: 1000 });
+    expect(() => again.append([event("b".repeat(300))])).toThrow(refused);
+    again.close();
+  });
+});
+
+describe("sync", () => {
+  test("always: the disk has it before append returns", () => {
+    const spool = open({ sync: "always", segmentBytes: 300 });
+    for (let i = 0; i < 10; i++) spool.append([event(`${i}`)]);
+    expect(everything(spool)).toHaveLength(10);
+    spool.close();
+  });
+
+  test("group: closing while one is under way, with segments that rotated and went, harms nothing", async () => {
+    for (let round = 0; round < 20; round++) {
+      const spool = open({ syncMs: 0, segmentBytes: 300 });
+      for (let i = 0; i < 10; i++) spool.append([event(`${round}.${i}`)]);
+      if (round % 2 === 0) await new Promise((resolve) => setTimeout(resolve, round % 3));
+      spool.ack(spool.next(1, 1).first + (round % 5));
+      if (round % 3 === 0) await new Promise(setImmediate);
+      spool.close();
+      spool.close();
+      expect(() => spool.append([event("late")])).toThrow(refused);
+      expect(spool.next(10, 1000).items).toEqual([]);
+    }
+    const spool = open();
+    expect(everything(spool).length).toBe(spool.pending);
+    expect(logged).toEqual(Array(20).fill(expect.stringContaining("the spool is closed")));
+    spool.close();
+  });
+});
+
+describe.skipIf(process.platform !== "linux" || process.getuid?.() !== 0)("on a disk that fills up", () => {
+  test("an append that does not fit leaves nothing, and there is room again once there is room", () => {
+    const mount = join(root, "small");
+    rmSync(mount, { recursive: true, force: true });
+    const setUp = Bun.spawnSync(["sh", "-c", `mkdir '${mount}' && mount -t tmpfs -o size=64k tmpfs '${mount}'`]);
+    if (setUp.exitCode !== 0) return; // no right to mount here
+    try {
+      directory = join(mount, "spool");
+      const spool = open({ segmentBytes: 8192 });
+      let kept = 0;
+      expect(() => {
+        for (; ; kept++) spool.append([event(`${kept}`, { error: "x".repeat(997) })]);
+      }).toThrow(expect.objectContaining({ code: "unavailable", message: expect.stringContaining("disk is full") }));
+      expect(kept).toBeGreaterThan(20);
+      const uidsKept = Array.from({ length: kept }, (_, i) => `${i}`);
+      expect(everything(spool)).toEqual(uidsKept);
+      spool.ack(20);
+      spool.append([event("after")]);
+      spool.close();
+      const again = open();
+      expect(everything(again)).toEqual([...uidsKept.slice(20), "after"]);
+      again.close();
+    } finally {
+      Bun.spawnSync(["umount", mount]);
+    }
+  });
+});
+
+test("files are 0600 in a directory 0700", () => {
+  open().close();
+  expect(statSync(directory).mode & 0o777).toBe(0o700);
+  for (const name of readdirSync(directory)) expect(statSync(join(directory, name)).mode & 0o777).toBe(0o600);
+});
+
+describe("after a loss of power", () => {
+  const name = "00000000000000000001.jsonl";
+  function spooled(n: number): string[] {
+    const spool = open();
+    const names = Array.from({ length: n }, (_, i) => `u${i + 1}`);
+    spool.append(names.map((uid) => event(uid)));
+    spool.close();
+    return names;
+  }
+
+  test("lines of zeros are left out and logged; nothing behind them is, though it was counted as acknowledged", () => {
+    spooled(10);
+    const before = open();
+    before.ack(6);
+    before.close();
+    const bytes = readFileSync(join(directory, name));
+    const width = bytes.length / 10;
+    bytes.fill(0, Math.floor(width * 2.5), Math.floor(width * 4.5)); // lines 3, 4 and 5 become one
+    writeFileSync(join(directory, name), bytes);
+    const spool = open();
+    expect(logged.join()).toContain("spool.spoilt");
+    expect(everything(spool)).toEqual(["u1", "u2", "u6", "u7", "u8", "u9", "u10"]);
+    spool.append([event("new")]);
+    spool.ack(spool.next(100, 1e6).first + 1);
+    expect(everything(spool)).toEqual(["u6", "u7", "u8", "u9", "u10", "new"]);
+    spool.close();
+  });
+
+  test("a file of nothing but a spoilt line is done with", () => {
+    open().close();
+    writeFileSync(join(directory, name), "\0\0\0\0\n");
+    const spool = open();
+    expect(spool.next(10, 1000).items).toEqual([]);
+    expect(spool.pending).toBe(0);
+    spool.append([event("a")]);
+    expect(everything(spool)).toEqual(["a"]);
+    spool.close();
+  });
+
+  test("events that the proxy has and the disk lost don't take new ones with them", () => {
+    spooled(10);
+    const before = open();
+    before.ack(10);
+    before.append([event("lost")]);
+    before.close();
+    for (const segment of segments()) rmSync(join(directory, segment));
+    const spool = open();
+    spool.append([event("new")]);
+    expect(spool.next(9, 1000)).toMatchObject({ first: 11, items: [expect.stringContaining('"new"')] });
+    spool.close();
+  });
+
+  test.each(["", "0", "00000000000000000009 00000000000000000003\n", "\0".repeat(42)])(
+    "an acknowledgement that makes no sense (%j) is taken for none",
+    (text) => {
+      const names = spooled(10);
+      writeFileSync(join(directory, "acked"), text);
+      const spool = open();
+      expect(everything(spool)).toEqual(names);
+      spool.close();
+    },
+  );
+
+  test("strange files in the directory are left alone", () => {
+    const names = spooled(3);
+    for (const strange of ["x.jsonl", "00000000000000000000.jsonl", "99999999999999999999.jsonl", "1.jsonl", "core"]) {
+      appendFileSync(join(directory, strange), "{}\n");
+    }
+    const spool = open();
+    expect(everything(spool)).toEqual(names);
+    spool.close();
+    expect(readdirSync(directory)).toContain("core");
+  });
+});
+
+test("a spool that can't be opened says so", () => {
+  open().close();
+  rmSync(join(directory, "00000000000000000001.jsonl"));
+  Bun.spawnSync(["mkdir", join(directory, "00000000000000000001.jsonl")]);
+  expect(() => open()).toThrow(expect.objectContaining({ code: "data_dir" }));
+});

@@ -1,7 +1,8 @@
 // What the package's scripts run. It needs nothing but Node and npm: it installs the pinned dependencies (the Bun
 // runtime among them) when they are missing or the lock file changed, then does the task.
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -23,7 +24,9 @@ function must(command, args, options) {
 
 function install() {
   const stamp = join(root, "node_modules", ".installed");
-  const wanted = createHash("sha256").update(readFileSync(join(root, "package-lock.json"))).digest("hex");
+  const wanted = createHash("sha256")
+    .update(readFileSync(join(root, "package-lock.json")))
+    .digest("hex");
   if (!existsSync(stamp) || readFileSync(stamp, "utf8") !== wanted) {
     must("npm", ["ci", "--no-fund", "--no-audit", "--loglevel=error"], { stdio: ["ignore", 2, 2] });
     writeFileSync(stamp, wanted);
@@ -36,6 +39,20 @@ function install() {
 
 const bun = (...args) => must(bin("bun"), args);
 const build = (...args) => must(bin("bun"), ["build.ts", ...args], { stdio: ["ignore", 2, 2] });
+
+/** Shows the tests' output as it comes, and ends with the count on a line of its own. */
+async function runTests() {
+  const child = spawn(bin("bun"), ["test"], { cwd: root, shell, stdio: ["ignore", "inherit", "pipe"] });
+  let tail = "";
+  child.stderr.on("data", (chunk) => {
+    process.stderr.write(chunk);
+    tail = (tail + chunk).slice(-2000);
+  });
+  const [status] = await once(child, "close");
+  const count = (word) => Number(new RegExp(`^ *(\\d+) ${word}$`, "m").exec(tail)?.[1] ?? 0);
+  console.log(`${count("pass")} passed, ${count("fail") || (status === 0 ? 0 : 1)} failed`);
+  return status ?? 1;
+}
 
 function check() {
   must(bin("biome"), ["ci", "--error-on-warnings", "."]);
@@ -64,7 +81,7 @@ switch (task) {
     } else {
       check();
       build();
-      bun("test");
+      process.exit(await runTests());
     }
     break;
   default:

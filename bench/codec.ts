@@ -23,7 +23,14 @@ const call = (args: unknown) =>
   `${JSON.stringify({ method: "tools/call", params: { name: "echo", arguments: args }, jsonrpc: "2.0", id: 17 })}\n`;
 
 const prose = "The quick brown fox jumps over the lazy dog, and the dog sleeps on.";
-const row = (i: number) => ({ id: i, name: `row ${i}`, price: i * 1.25, tags: ["a", "b"], ok: i % 2 === 0, note: prose });
+const row = (i: number) => ({
+  id: i,
+  name: `row ${i}`,
+  price: i * 1.25,
+  tags: ["a", "b"],
+  ok: i % 2 === 0,
+  note: prose,
+});
 const rows = (bytes: number) => call({ rows: Array.from({ length: Math.ceil(bytes / 150) }, (_, i) => row(i)) });
 const text = (bytes: number) => call({ text: prose.repeat(Math.ceil(bytes / prose.length)).slice(0, bytes) });
 const code = (bytes: number) =>

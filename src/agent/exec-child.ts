@@ -91,7 +91,7 @@ function resetLimits(): void {
   libc.setrlimit(RLIMIT_NOFILE, ptr(limit));
 }
 
-/** Nothing but 0, 1, 2 reaches the server, and those in blocking mode. */
+/** Nothing but 0, 1, 2 reaches the server, and those in blocking mode: not left to what the runtime does by itself. */
 function resetDescriptors(): void {
   const libc = loadLibc();
   const [F_SETFD, F_GETFL, F_SETFL, FD_CLOEXEC, O_NONBLOCK] = [2, 3, 4, 1n, 0o4000];

@@ -2,11 +2,12 @@
  * Who a server runs as: the host's own account database, by name.
  *
  * `getent passwd` where it is (glibc's NSS: /etc/passwd, LDAP, SSSD, systemd-homed, …), else /etc/passwd (musl, where
- * that file is the database). Not `getpwnam` through FFI: the layout of its struct differs between C libraries, and a
+ * that file is the database); elsewhere than on Linux only the agent's own user. Not `getpwnam` through FFI: the layout of its struct differs between C libraries, and a
  * slow directory server would block the agent. Groups are not looked up here: the exec helper calls `initgroups`,
  * which asks the same database in the process that it concerns.
  */
 import { existsSync, readFileSync } from "node:fs";
+import { userInfo } from "node:os";
 import { Failure } from "../errors.ts";
 
 export interface HostUser {
@@ -36,9 +37,10 @@ export function parsePasswdLine(line: string): HostUser | undefined {
   return { name, uid: Number(uidText), gid: Number(gidText), home: home || "/", shell: shell || "/bin/sh" };
 }
 
-/** The host's database. `getent` treats a key of digits as a uid, and so does the fallback. */
+/** The host's database. `getent` treats a key of digits as a uid, and so do the others. */
 export const hostAccounts: AccountDatabase = {
   async find(key) {
+    if (process.platform !== "linux") return findOwn(key);
     const getent = GETENT.find((path) => existsSync(path));
     if (getent === undefined) return findInFile(readFileSync("/etc/passwd", "utf8"), key);
     const lookup = Bun.spawn([getent, "passwd", key], {
@@ -55,6 +57,12 @@ export const hostAccounts: AccountDatabase = {
   },
 };
 
+/** Where servers run as the agent's own user only, that user is all there is to find. */
+function findOwn(key: string): string | undefined {
+  const { username, uid, gid, homedir, shell } = userInfo();
+  return findInFile([username, "x", Math.max(uid, 0), Math.max(gid, 0), "", homedir, shell ?? ""].join(":"), key);
+}
+
 function findInFile(text: string, key: string): string | undefined {
   const field = /^\d+$/.test(key) ? 2 : 0;
   return text.split("\n").find((line) => line.split(":")[field] === key);
@@ -62,12 +70,10 @@ function findInFile(text: string, key: string): string | undefined {
 
 /**
  * The account of that name. Failure `start_failed` where there is none, or where the database can't say.
- * A number is no name: `getent passwd 0` would answer with root.
+ * A number is no name: `getent passwd 0` answers with root, whose name isn't the one that was asked for.
  */
 export async function loadHostUser(name: string, accounts: AccountDatabase = hostAccounts): Promise<HostUser> {
-  const user = /^(?!-)(?!\d+$)[^\s:/\0]{1,256}$/u.test(name)
-    ? await load(name, `host user "${name}"`, accounts)
-    : undefined;
+  const user = /^(?!-)[^\s:/\0]{1,256}$/u.test(name) ? await load(name, `host user "${name}"`, accounts) : undefined;
   if (user === undefined || user.name !== name) {
     throw new Failure("start_failed", `host user "${name}" doesn't exist on this host`, {
       hint: `create it (useradd --system --create-home ${/^[a-z_][\w-]*$/.test(name) ? name : "NAME"}), or name another in run_as_host_user`,

@@ -17,8 +17,11 @@ export const DEFAULT_PATH =
     ? "/opt/homebrew/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
     : "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** All that a server may get of the agent's own environment (`PATH` only where no user is switched). */
-export const INHERITED = ["LANG", "TZ"] as const;
+/** All that a server may get of the agent's own environment (and `PATH`, only where no user is switched). */
+export const INHERITED: readonly string[] =
+  process.platform === "win32"
+    ? ["SystemRoot", "ComSpec", "PATHEXT", "TEMP", "TMP", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "LANG", "TZ"]
+    : ["LANG", "TZ"];
 
 export type Environment = Record<string, string>;
 

@@ -87,7 +87,9 @@ export async function startServer(o: StartOptions): Promise<ServerProcess> {
   };
   const strings = [o.command, ...o.args, o.cwd ?? ""];
   if (o.command === "" || strings.some((text) => text.includes("\0"))) {
-    throw new Failure("start_failed", "mcp.command is empty, or a zero byte is in it, in mcp.args or in mcp.cwd");
+    throw new Failure("start_failed", "mcp.command is empty, or a zero byte is in it, in mcp.args or in mcp.cwd", {
+      hint: "correct the app's definition",
+    });
   }
   const spawned = await spawnServer({ orders, self: o.self, ledger: o.ledger ?? serverLedger });
   o.log.info("server.start", { pid: spawned.pid, host_user: user.name });

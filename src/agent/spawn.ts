@@ -13,9 +13,6 @@ import { findCommand, type Orders, type Report, startFailure } from "./launch.ts
 import type { Ledger } from "./ledger.ts";
 import { openPipe } from "./libc.ts";
 
-/** From spawn to exec; only a directory server or a network file system that hangs can need it. Milliseconds. */
-const EXEC_MS = 20_000;
-
 export interface Spawned {
   pid: number;
   stdin: Bun.FileSink;
@@ -41,13 +38,15 @@ export interface SpawnOptions {
   /** Argv prefix that starts our own binary as the exec helper. */
   self: string[];
   ledger: Ledger;
+  /** From spawn to exec; only a directory server or a network file system that hangs needs long. Milliseconds, 20,000. */
+  execMs?: number;
 }
 
 /** Failure `start_failed` unless the server's program runs when this resolves. */
 export const spawnServer = (o: SpawnOptions): Promise<Spawned> =>
   process.platform === "linux" ? spawnThroughChild(o) : spawnDirectly(o);
 
-async function spawnThroughChild({ orders, self, ledger }: SpawnOptions): Promise<Spawned> {
+async function spawnThroughChild({ orders, self, ledger, execMs = 20_000 }: SpawnOptions): Promise<Spawned> {
   const open = new Set<number>();
   const pipe = (): [number, number] => {
     const ends = openPipe();
@@ -81,7 +80,7 @@ async function spawnThroughChild({ orders, self, ledger }: SpawnOptions): Promis
     const reports = Bun.file(reportOut).stream().getReader();
     const sink = Bun.file(ordersIn).writer();
     close(...open);
-    const timer = setTimeout(() => child.kill("SIGKILL"), EXEC_MS);
+    const timer = setTimeout(() => child.kill("SIGKILL"), execMs);
     try {
       await sendOrders(sink, orders);
       const failed = await outcome(reports, orders, child);
@@ -125,8 +124,9 @@ async function outcome(reports: Reader, orders: Orders, child: Bun.Subprocess): 
   if (failed?.at === "failed") return startFailure(failed, orders);
   if (all.length > 0) return undefined;
   await child.exited;
-  return new Failure("start_failed", `the exec helper ended before it could start "${orders.command}"`, {
-    hint: "look at the agent's log and at the kernel's: journalctl -k",
+  const how = child.signalCode === null ? `exited with code ${child.exitCode}` : `killed by ${child.signalCode}`;
+  return new Failure("start_failed", `the exec helper ended before it could start "${orders.command}" (${how})`, {
+    hint: "look at the agent's log and at the kernel's (journalctl -k), and whether the host's user database answers",
   });
 }
 
@@ -148,7 +148,7 @@ async function discard(spawned: Spawned): Promise<void> {
 }
 
 async function spawnDirectly({ orders, ledger }: SpawnOptions): Promise<Spawned> {
-  if (orders.switchTo !== undefined) {
+  if (orders.switchTo !== undefined && orders.switchTo.uid !== process.geteuid?.()) {
     throw new Failure("start_failed", "run_as_host_user with another user than the agent's works on linux only", {
       hint: "start an agent as that user",
     });

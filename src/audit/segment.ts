@@ -28,6 +28,14 @@ export function parseSegmentName(name: string): number | undefined {
   return Number.isSafeInteger(first) && first > 0 ? first : undefined;
 }
 
+/** What makes written data durable; tests have one that fails. */
+export interface Disk {
+  fdatasync(fd: number, done: (error: Error | null) => void): void;
+  fdatasyncSync(fd: number): void;
+}
+
+export const DISK: Disk = { fdatasync, fdatasyncSync };
+
 export class Segment {
   readonly first: number;
   readonly path: string;
@@ -36,27 +44,29 @@ export class Segment {
   /** Offset behind each line. */
   readonly #ends: number[] = [];
   readonly #fd: number;
+  readonly #disk: Disk;
   #size = 0;
   #dirty = false;
   #syncing = false;
   #closed = false;
 
-  private constructor(first: number, path: string, fd: number) {
+  private constructor(first: number, path: string, fd: number, disk: Disk) {
     this.first = first;
     this.path = path;
     this.#fd = fd;
+    this.#disk = disk;
   }
 
   /** A new segment; one of that name can only hold a line that was never finished, and is emptied. */
-  static create(directory: string, first: number): Segment {
+  static create(directory: string, first: number, disk: Disk): Segment {
     const path = join(directory, segmentName(first));
-    return new Segment(first, path, openSync(path, "w+", 0o600));
+    return new Segment(first, path, openSync(path, "w+", 0o600), disk);
   }
 
   /** A segment of an earlier process. A line that was never finished is left out. */
   static load(directory: string, first: number): Segment {
     const path = join(directory, segmentName(first));
-    const segment = new Segment(first, path, openSync(path, "r"));
+    const segment = new Segment(first, path, openSync(path, "r"), DISK);
     segment.#index(readFileSync(path));
     return segment;
   }
@@ -88,19 +98,11 @@ export class Segment {
     return this.#dirty;
   }
 
-  /** The lines after `last` belong to a later segment: what an append left that failed and was written again there. */
-  endBefore(next: number): void {
-    while (this.last >= next) this.#ends.pop();
-    this.#size = this.#ends.at(-1) ?? 0;
-  }
-
-  /** Appends whole lines (`lengths`: bytes of each) in one write(2). On failure nothing of them is left, or it throws a second error. */
+  /** Appends whole lines (`lengths`: bytes of each) in one write(2). On failure it takes back what was written of them. */
   append(bytes: Buffer, lengths: readonly number[]): void {
-    let written = 0;
     try {
-      // at our own offset: what a failed append left behind is overwritten
-      written = writeSync(this.#fd, bytes, 0, bytes.byteLength, this.#size);
-      if (written !== bytes.byteLength) throw new Error(`only ${written} of ${bytes.byteLength} bytes were written`);
+      const written = writeSync(this.#fd, bytes, 0, bytes.byteLength, this.#size);
+      if (written !== bytes.byteLength) throw diskFull();
     } catch (error) {
       ftruncateSync(this.#fd, this.#size);
       throw error;
@@ -141,7 +143,7 @@ export class Segment {
   /** Returns when the disk has everything. */
   syncNow(): void {
     this.#dirty = false;
-    fdatasyncSync(this.#fd);
+    this.#disk.fdatasyncSync(this.#fd);
   }
 
   /** The same without blocking; rejects when the disk failed. Of a closed segment there is nothing left to keep. */
@@ -150,7 +152,7 @@ export class Segment {
     this.#dirty = false;
     this.#syncing = true;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    fdatasync(this.#fd, (error) => {
+    this.#disk.fdatasync(this.#fd, (error) => {
       this.#syncing = false;
       if (this.#closed) closeSync(this.#fd);
       if (error === null) resolve();
@@ -166,3 +168,6 @@ export class Segment {
     if (!this.#syncing) closeSync(this.#fd);
   }
 }
+
+/** write(2) that stopped half-way says no more than that; what comes next would fail with this. */
+const diskFull = (): Error => Object.assign(new Error("no space left on device"), { code: "ENOSPC" });

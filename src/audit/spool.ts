@@ -12,7 +12,7 @@ import { Failure } from "../errors.ts";
 import type { AuditEvent, EventName } from "../event.ts";
 import { openPrivateDirectory, syncDirectory } from "../identity/files.ts";
 import type { Log } from "../log.ts";
-import { parseSegmentName, Segment } from "./segment.ts";
+import { DISK, type Disk, parseSegmentName, Segment } from "./segment.ts";
 import { ackPath, encodeAck, loadSoundAck } from "./spool-ack.ts";
 
 export interface SpoolOptions {
@@ -25,6 +25,7 @@ export interface SpoolOptions {
   syncMs?: number;
   /** A new segment begins beyond this, bytes: a segment is deleted as a whole. */
   segmentBytes?: number;
+  disk?: Disk;
 }
 
 export interface Batch {
@@ -47,6 +48,7 @@ export class Spool {
   readonly #segmentBytes: number;
   readonly #always: boolean;
   readonly #syncMs: number;
+  readonly #disk: Disk;
   readonly #ackFd: number;
   /** Oldest first; the last is the one written to. */
   #segments: Segment[];
@@ -66,8 +68,9 @@ export class Spool {
     this.#segmentBytes = options.segmentBytes ?? Math.min(8 * MIB, Math.ceil(this.#maxBytes / 16));
     this.#always = options.sync === "always";
     this.#syncMs = options.syncMs ?? 50;
+    this.#disk = options.disk ?? DISK;
     this.#acked = acked;
-    this.#current = Segment.create(directory, Math.max(acked, found.at(-1)?.last ?? 0) + 1);
+    this.#current = Segment.create(directory, Math.max(acked, found.at(-1)?.last ?? 0) + 1, this.#disk);
     syncDirectory(directory);
     // an empty one of that very name was replaced just now
     for (const segment of found) if (segment.first === this.#current.first) segment.close();
@@ -88,9 +91,6 @@ export class Spool {
       const names = readdirSync(directory).map(parseSegmentName);
       const firsts = names.filter((first) => first !== undefined).sort((a, b) => a - b);
       const found = firsts.map((first) => Segment.load(directory, first));
-      found.forEach((segment, i) => {
-        segment.endBefore(firsts[i + 1] ?? Number.POSITIVE_INFINITY);
-      });
       return new Spool(directory, options, found, loadSoundAck(directory, found, options.log));
     } catch (cause) {
       if (cause instanceof Failure) throw cause;
@@ -198,7 +198,7 @@ export class Spool {
   }
 
   #rotate(): void {
-    const segment = Segment.create(this.#directory, this.#current.last + 1);
+    const segment = Segment.create(this.#directory, this.#current.last + 1, this.#disk);
     syncDirectory(this.#directory);
     this.#segments.push(segment);
     this.#current = segment;
@@ -213,7 +213,11 @@ export class Spool {
       this.#segments.shift();
       this.#bytes -= oldest.size;
       oldest.close();
-      rmSync(oldest.path, { force: true });
+      try {
+        rmSync(oldest.path, { force: true });
+      } catch (cause) {
+        this.#log.warn("spool.not_deleted", { file: oldest.path, error: reason(cause) }); // the next start tries again
+      }
     }
   }
 

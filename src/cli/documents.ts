@@ -44,7 +44,9 @@ function readText(file: string): string {
     return readFileSync(file, "utf8");
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
-    throw new Failure("usage", `${file}: ${code === "ENOENT" ? "no such file" : `can't be read (${code})`}`);
+    throw new Failure("usage", `${file}: ${code === "ENOENT" ? "no such file" : `can't be read (${code})`}`, {
+      hint: "mcpgate create -f FILE, or - for standard input",
+    });
   }
 }
 

@@ -44,8 +44,9 @@ function terminalOn(input: ReadStream, write: (text: string) => void): Terminal 
   let pending = "";
 
   async function question(text: string, secret: boolean): Promise<string> {
-    write(text);
+    // before the question: what is typed at once must not be echoed
     if (secret) input.setRawMode(true);
+    write(text);
     try {
       const line = await readLine();
       if (line.length > MAX_ANSWER) throw new Failure("invalid", "the answer is too long");

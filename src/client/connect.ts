@@ -56,6 +56,8 @@ class Bridge {
   #state: State;
   /** The server was initialized on a session that has ended: only a new handshake can begin another one. */
   #handshaken = false;
+  /** A client that asks a thousand times has its log filled once. */
+  #logged: string | undefined;
   #finished = Promise.withResolvers<void>();
 
   constructor(options: ConnectOptions, write: (bytes: Uint8Array) => Promise<void>) {
@@ -128,7 +130,9 @@ class Bridge {
         this.#state = { is: "open", session };
       } catch (error) {
         const failure = Failure.from(error);
-        log.error("connect.failed", { error: failure.message, hint: failure.hint });
+        if (failure.message !== this.#logged)
+          log.error("connect.failed", { error: failure.message, hint: failure.hint });
+        this.#logged = failure.message;
         this.#state = { is: "closed", failure, told: false };
         this.#finished.resolve();
       }

@@ -3,6 +3,7 @@
  * Reads JSON and what editors allow on top of it (JSONC: comments, trailing commas). No I/O.
  */
 import { Failure } from "../errors.ts";
+import { printable } from "../log.ts";
 
 interface JsoncObject {
   kind: "object";
@@ -153,8 +154,8 @@ function fault(text: string, offset: number, message: string): Failure {
 
 function parse(text: string): JsoncNode {
   let at = 0;
-  const fail = (message: string, offset = at): never => {
-    throw fault(text, offset, message);
+  const fail = (message: string): never => {
+    throw fault(text, at, at >= text.length ? "the text ends too early" : message);
   };
 
   function skip(): void {
@@ -168,25 +169,38 @@ function parse(text: string): JsoncNode {
         at = end < 0 ? text.length : end;
       } else if (text.startsWith("/*", at)) {
         const end = text.indexOf("*/", at + 2);
-        if (end < 0) fail("a comment without an end");
+        if (end < 0) throw fault(text, at, "a comment without an end");
         at = end + 2;
       } else return;
     }
   }
 
   function scalar(): JsoncScalar {
-    const token = /"(?:[^"\\]|\\.)*"|[-+.\w]+/sy;
-    token.lastIndex = at;
-    const source = token.exec(text)?.[0];
-    if (source === undefined) return fail(at >= text.length ? "the text ends too early" : `unexpected ${text[at]}`);
+    const end = text[at] === '"' ? stringEnd() : wordEnd();
+    const source = text.slice(at, end);
+    if (source === "") return fail(`unexpected ${printable(text[at] ?? "")}`);
     try {
       const value = JSON.parse(source) as JsoncScalar["value"];
       const node: JsoncScalar = { kind: "scalar", start: at, end: at + source.length, value };
       at = node.end;
       return node;
     } catch {
-      return fail(`${source.length > 40 ? `${source.slice(0, 40)}…` : source} is not JSON`);
+      return fail(`${printable(source.length > 40 ? `${source.slice(0, 40)}…` : source)} is not JSON`);
     }
+  }
+
+  /** By hand: a regular expression gives up on strings of some megabytes. */
+  function stringEnd(): number {
+    let end = at + 1;
+    while (end < text.length && text[end] !== '"') end += text[end] === "\\" ? 2 : 1;
+    return end + 1;
+  }
+
+  function wordEnd(): number {
+    const word = /[-+.\w]*/y;
+    word.lastIndex = at;
+    word.test(text);
+    return word.lastIndex;
   }
 
   /** After a value: true when another one may follow. */
@@ -197,7 +211,7 @@ function parse(text: string): JsoncNode {
       skip();
       return true;
     }
-    if (text[at] !== close) fail(at >= text.length ? "the text ends too early" : `expected , or ${close}`);
+    if (text[at] !== close) fail(`expected , or ${close}`);
     return false;
   }
 

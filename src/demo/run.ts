@@ -9,6 +9,7 @@ import { dirname, join } from "node:path";
 import { stringify } from "yaml";
 import { hostAccounts, loadHostUserById } from "../agent/host-user.ts";
 import { Failure } from "../errors.ts";
+import type { AuditEvent } from "../event.ts";
 import { type DemoProcesses, demoProcesses } from "./processes.ts";
 
 export interface DemoOptions {
@@ -221,15 +222,17 @@ class Tour {
     const events = "mcp.session.request,mcp.session.response";
     const args = ["audit", "ls", "--user=bob", "--app=demo", `--event=${events}`];
     await this.#step("The audit log of exactly these calls", `mcpgate ${args.join(" ")}`);
-    const wanted = ["read_note", "write_note"];
     // The log is durable on the agent before a call is made, and reaches the proxy a moment after it.
-    for (let i = 0; i < 100; i++) {
-      const found = JSON.parse(await this.#do.run([...args, "--format=json"])) as { tool?: string; event: string }[];
-      const answered = found.filter(({ event, tool }) => event.endsWith("response") && wanted.includes(tool ?? ""));
-      if (answered.length === wanted.length) break;
-      await Bun.sleep(50);
-    }
+    for (let i = 0; i < 100 && !(await this.#audited(args)); i++) await Bun.sleep(20);
     await this.#say((await this.#do.run(args)).trimEnd());
+  }
+
+  /** Whether the log has both calls and what came of them. */
+  async #audited(args: string[]): Promise<boolean> {
+    const found = JSON.parse(await this.#do.run([...args, "--format=json"])) as AuditEvent[];
+    const calls = found.filter(({ event, tool }) => event === "mcp.session.request" && tool !== undefined);
+    const answered = new Set(found.map(({ request }) => request));
+    return calls.length === 2 && calls.every(({ uid }) => answered.has(uid));
   }
 
   // --- telling ---

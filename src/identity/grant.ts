@@ -47,7 +47,7 @@ export interface Grant {
 }
 
 export interface ReceivedGrant extends Grant {
-  /** How long from now this grant may start its session, milliseconds of the receiver's monotonic clock. */
+  /** How long from now this grant would be accepted again, milliseconds of a monotonic clock: remember its `attach` so long. */
   startWithinMs: number;
 }
 
@@ -110,8 +110,8 @@ export async function verifyGrant(
   const lifetime = claims.start_by - iat;
   if (lifetime <= 0 || lifetime > MAX_LIFETIME_S) throw bad("has no proper lifetime");
   const age = (expected.proxyNow?.() ?? iat) - iat;
-  if (age > lifetime + LEEWAY_S) throw bad("is too old");
-  const left = Math.min(lifetime, Math.max(lifetime - age, LEEWAY_S));
+  const left = lifetime + LEEWAY_S - age;
+  if (left < 0) throw bad("is too old");
   return { ...claims, rules: claims.rules as AppRules, agent: aud, startWithinMs: Math.floor(left * 1000) };
 }
 

@@ -2,7 +2,7 @@
  * The proxy's own certificate authority and its server certificate, for a proxy that was given none. Loaded by the proxy
  * alone: the X.509 library and what it needs take a while to start.
  */
-import "reflect-metadata"; // before the X.509 library, which needs it while it loads
+import "./reflect.ts"; // before the X.509 library, which needs it while it loads
 import { isIP } from "node:net";
 import * as x509 from "@peculiar/x509";
 import { Failure } from "../errors.ts";

@@ -50,8 +50,11 @@ export function guessId(line: Uint8Array): { id?: Id; response: boolean } {
   }
 }
 
-const AT_HEAD = /^\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(-?\d{1,16}|"[^"\\]{0,256}")\s*,/;
-const AT_TAIL = /[,{]\s*"id"\s*:\s*(-?\d{1,16}|"[^"\\]{0,256}")\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$/;
+/** Printable ASCII only: nothing that would need decoding. */
+const ID = String.raw`(-?(?:0|[1-9]\d{0,15})|"[ !#-[\]-~]{0,256}")`;
+const VERSION = String.raw`"jsonrpc"\s*:\s*"2\.0"`;
+const AT_HEAD = new RegExp(String.raw`^\s*\{\s*(?:${VERSION}\s*,\s*)?"id"\s*:\s*${ID}\s*,`);
+const AT_TAIL = new RegExp(String.raw`[,{]\s*"id"\s*:\s*${ID}\s*(?:,\s*${VERSION}\s*)?\}\s*$`);
 
 /** The same for a line of which only the edges are known: its id stands first or last in every SDK's output. */
 export function guessAtEdges(head: Uint8Array, tail: Uint8Array): { id?: Id; response: boolean } {
@@ -59,7 +62,8 @@ export function guessAtEdges(head: Uint8Array, tail: Uint8Array): { id?: Id; res
   const first = decoder.decode(head);
   const found = AT_HEAD.exec(first) ?? AT_TAIL.exec(decoder.decode(tail));
   if (found?.[1] === undefined) return { response: false };
-  return withId(JSON.parse(found[1]) as unknown, !first.includes('"method"'));
+  const id = found[1].startsWith('"') ? found[1].slice(1, -1) : Number(found[1]);
+  return withId(id, !first.includes('"method"'));
 }
 
 function withId(id: unknown, response: boolean): { id?: Id; response: boolean } {

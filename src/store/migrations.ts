@@ -130,7 +130,7 @@ async function first(db: Schema): Promise<void> {
     .addColumn("stored_at", "bigint", (c) => c.notNull())
     .execute();
   await db.schema.createIndex("events_time").on("events").columns(["time", "seq"]).execute();
-  for (const column of ["event", "user", "app", "sid"]) {
+  for (const column of ["event", "user", "app", "agent", "sid"]) {
     await db.schema.createIndex(`events_${column}`).on("events").columns([column, "time"]).execute();
   }
 }

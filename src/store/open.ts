@@ -1,6 +1,6 @@
 /** Opens the store: one SQLite file, its tables up to date, the preset roles in place. */
 import { Database } from "bun:sqlite";
-import { chmodSync, closeSync, openSync } from "node:fs";
+import { closeSync, fstatSync, openSync } from "node:fs";
 import { Kysely, SqliteDialect } from "kysely";
 import { Migrator } from "kysely/migration";
 import { Failure } from "../errors.ts";
@@ -13,7 +13,7 @@ import type { Tables } from "./tables.ts";
 /**
  * `path`: the database file (made 0600 when it is new; its directory must be there) or `:memory:`. One process at a
  * time: the data directory's lock sees to that. Throws `Failure("data_dir")` when it is no database, is damaged or was
- * written by a newer release.
+ * written by a newer release, `permissions` when other users have access to it.
  */
 export async function openStore(path: string, o: { now?: () => number } = {}): Promise<Store> {
   let database: Database;
@@ -42,9 +42,17 @@ export async function openStore(path: string, o: { now?: () => number } = {}): P
   return store;
 }
 
+/** Makes the file 0600. One that others could read has been read, for all we know: it holds the cluster's keys. */
 function makePrivate(path: string): void {
-  closeSync(openSync(path, "a", 0o600));
-  chmodSync(path, 0o600);
+  const file = openSync(path, "a", 0o600);
+  try {
+    if ((fstatSync(file).mode & 0o077) === 0) return;
+  } finally {
+    closeSync(file);
+  }
+  throw new Failure("permissions", `${path} holds the cluster's keys and other users have access to it`, {
+    hint: `chmod 600 '${path}'`,
+  });
 }
 
 function notOpened(path: string, error: unknown): Failure {

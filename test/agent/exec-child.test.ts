@@ -1,10 +1,11 @@
 /** What a server finds when it starts: read from inside the process, or from /proc beside it. */
 import { afterEach, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, closeSync, openSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { hostAccounts, loadHostUser } from "../../src/agent/host-user.ts";
 import { DEFAULT_PATH, type Orders } from "../../src/agent/launch.ts";
 import { Ledger } from "../../src/agent/ledger.ts";
+import { loadLibc, openPipe } from "../../src/agent/libc.ts";
 import { spawnServer } from "../../src/agent/spawn.ts";
 import {
   ENTRY,
@@ -140,7 +141,6 @@ describe.skipIf(!isLinux || !isRoot)("switching to a host user (needs root)", ()
   });
 
   test("begins in the user's home, or in / where that can't be entered", async () => {
-    expect(await run("pwd", [], { hostUser: "nobody" })).toBe("/\n");
     const folder = makeFolder();
     const accounts = {
       find: async () => `nobody:x:65534:65534::${folder.path}:/bin/sh`,
@@ -149,6 +149,7 @@ describe.skipIf(!isLinux || !isRoot)("switching to a host user (needs root)", ()
     chmodSync(folder.path, 0o700);
     expect(await run("pwd", [], { hostUser: "nobody", accounts })).toBe("/\n");
     folder.remove();
+    expect(await run("pwd", [], { hostUser: "nobody", accounts })).toBe("/\n");
   });
 
   test("runs as root where root is asked for", async () => {
@@ -243,6 +244,46 @@ describe.skipIf(!isLinux)("the exec helper", () => {
 
   test("refuses orders of another version", async () => {
     expect(await failure({ v: 2 } as unknown as Partial<Orders>)).toContain("of different versions");
+  });
+
+  test("lets nothing through that it was started with itself", async () => {
+    const none: [number, number] = [-1, -1];
+    const [stdin = none, stdout = none, stderr = none, forOrders = none, report = none] = Array.from(
+      { length: 5 },
+      openPipe,
+    );
+    const extra = openSync("/etc/passwd", "r");
+    const [F_SETFL, O_NONBLOCK] = [4, 0o4000n];
+    loadLibc().fcntl(stdin[0], F_SETFL, O_NONBLOCK);
+    const stdio: [number, number, number, ...number[]] = [
+      stdin[0],
+      stdout[1],
+      stderr[1],
+      forOrders[0],
+      report[1],
+      extra,
+    ];
+    const child = Bun.spawn(SELF, { stdio, env: { LEAK: "1" }, cwd: "/usr" });
+    for (const fd of [...stdio, stdin[1], stdout[0], stderr[0]]) closeSync(fd);
+    writeFileSync(forOrders[1], JSON.stringify({ ...orders, command: "sleep", args: ["1000"] }));
+    closeSync(forOrders[1]);
+    expect(readFileSync(report[0], "utf8")).toBe('{"at":"exec"}\n');
+    closeSync(report[0]);
+
+    const proc = `/proc/${child.pid}`;
+    expect(readdirSync(`${proc}/fd`).sort()).toEqual(["0", "1", "2"]);
+    expect(Number.parseInt(fields(readFileSync(`${proc}/fdinfo/0`, "utf8")).flags ?? "", 8) & 0o4000).toBe(0);
+    expect(readFileSync(`${proc}/environ`, "utf8").split("\0").sort()).toEqual(["", `PATH=${DEFAULT_PATH}`, "USER=x"]);
+    expect(readlinkSync(`${proc}/cwd`)).toBe("/");
+    child.kill("SIGKILL");
+    await child.exited;
+  });
+
+  test("is ended when it takes too long", async () => {
+    const ledger = new Ledger();
+    const started = spawnServer({ orders, self: ["/bin/sleep", "1000"], ledger, execMs: 20 });
+    expect(await started.catch((e: Error) => e.message)).toContain("(killed by SIGKILL)");
+    expect(ledger.counts().running).toBe(0);
   });
 
   test.skipIf(!isRoot)("fails closed when the ids can't be had", async () => {

@@ -49,19 +49,19 @@ describe("serverEnvironment", () => {
 
 describe("findCommand", () => {
   test("finds a bare name in the PATH's absolute folders only", () => {
-    expect(findCommand("sh", "/nonexistent:/bin:/usr/bin")).toEqual({ path: "/bin/sh" });
+    expect(findCommand("sh", "/no/such:/bin:/usr/bin")).toEqual({ path: "/bin/sh" });
     expect(findCommand("package.json", `.::${"relative"}`)).toEqual({ fault: "not_found", path: "package.json" });
     expect(findCommand("sh", "")).toEqual({ fault: "not_found", path: "sh" });
   });
 
   test("takes a name with a slash as it stands", () => {
     expect(findCommand("/bin/sh", "")).toEqual({ path: "/bin/sh" });
-    expect(findCommand("/nonexistent", "/bin")).toEqual({ fault: "not_found", path: "/nonexistent" });
+    expect(findCommand("/no/such/file", "/bin")).toEqual({ fault: "not_found", path: "/no/such/file" });
     expect(findCommand("/etc/passwd", "/bin")).toEqual({ fault: "not_executable", path: "/etc/passwd" });
     expect(findCommand("/usr", "/bin")).toEqual({ fault: "not_executable", path: "/usr" });
   });
 
   test("says where the file is that can't be executed", () => {
-    expect(findCommand("passwd", "/etc:/nonexistent")).toEqual({ fault: "not_executable", path: "/etc/passwd" });
+    expect(findCommand("passwd", "/etc:/no/such/file")).toEqual({ fault: "not_executable", path: "/etc/passwd" });
   });
 });

@@ -306,9 +306,7 @@ describe("a start that fails", () => {
   });
 
   test("names a file that doesn't exist", async () => {
-    expect((await failure({ command: "/nonexistent/server" })).message).toBe(
-      'command "/nonexistent/server" doesn\'t exist',
-    );
+    expect((await failure({ command: fixture("none") })).message).toBe(`command "${fixture("none")}" doesn't exist`);
   });
 
   test("names a file that isn't executable", async () => {
@@ -335,8 +333,8 @@ describe("a start that fails", () => {
   });
 
   test("names a working directory that can't be entered", async () => {
-    expect((await failure({ cwd: "/nonexistent" })).message).toContain(
-      "can't enter the working directory /nonexistent (ENOENT)",
+    expect((await failure({ cwd: fixture("none") })).message).toContain(
+      `can't enter the working directory ${fixture("none")} (ENOENT)`,
     );
   });
 
@@ -344,6 +342,12 @@ describe("a start that fails", () => {
     expect((await failure({ hostUser: "no-such-user" })).message).toBe(
       'host user "no-such-user" doesn\'t exist on this host',
     );
+  });
+
+  test("says that arguments are too large, or can't be", async () => {
+    expect((await failure({ args: ["x".repeat(3_000_000)] })).message).toContain("too large");
+    expect((await failure({ args: ["a\0b"] })).message).toContain("zero byte");
+    expect((await failure({ command: "" })).message).toContain("empty");
   });
 
   test("tells neither environment nor arguments", async () => {
@@ -365,7 +369,7 @@ describe("a start that fails", () => {
   );
 
   test.skipIf(!isLinux)("is told when our own binary can't be started", async () => {
-    expect((await failure({ self: ["/nonexistent/mcpgate"] })).message).toContain("exec helper");
+    expect((await failure({ self: [fixture("none")] })).message).toContain("exec helper");
     expect((await failure({ self: ["/bin/true"] })).message).toContain("exec helper ended before");
   });
 });

@@ -197,19 +197,19 @@ describe("hostile arguments", () => {
   };
 
   test("nested as deep as they come end in a note", () => {
-    expect(within(100, encode(`{"a":${"[".repeat(8000)}${"]".repeat(8000)}}`))).toContain("<nested too deeply>");
-    expect(within(100, encode(`{"a":${'{"b":'.repeat(2000)}12345678901234567890${"}".repeat(2000)}}`))).toContain(
+    expect(within(1000, encode(`{"a":${"[".repeat(8000)}${"]".repeat(8000)}}`))).toContain("<nested too deeply>");
+    expect(within(1000, encode(`{"a":${'{"b":'.repeat(2000)}12345678901234567890${"}".repeat(2000)}}`))).toContain(
       "<nested too deeply>",
     );
-    within(500, encode(`{"a":${"[".repeat(400_000)}${"]".repeat(400_000)}}`));
+    within(3000, encode(`{"a":${"[".repeat(400_000)}${"]".repeat(400_000)}}`));
   });
 
   test("64 MiB take the time of their digest", () => {
-    within(1000, encode(`{"a":"${"x".repeat(64 * 1024 * 1024)}"}`));
+    within(5000, encode(`{"a":"${"x".repeat(64 * 1024 * 1024)}"}`));
   });
 
   test("a MiB of small members, or of what nearly looks like secrets, takes milliseconds", () => {
-    within(500, encode(JSON.stringify(Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [`key${i}`, i])))));
+    within(3000, encode(JSON.stringify(Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [`key${i}`, i])))));
     const bait = [
       "eyJ",
       "-eyJ",
@@ -225,8 +225,8 @@ describe("hostile arguments", () => {
       "a",
     ];
     for (const piece of bait) {
-      within(100, encode(JSON.stringify({ a: piece.repeat(Math.floor(16_000 / piece.length)) })));
-      within(500, encode(JSON.stringify({ a: piece.repeat(Math.floor(1_000_000 / piece.length)) })));
+      within(1000, encode(JSON.stringify({ a: piece.repeat(Math.floor(16_000 / piece.length)) })));
+      within(3000, encode(JSON.stringify({ a: piece.repeat(Math.floor(1_000_000 / piece.length)) })));
     }
   });
 });

@@ -23,7 +23,10 @@ const event = (uid: string, more: Partial<AuditEvent> = {}): AuditEvent => {
   return { event: "mcp.session.request", uid, time: "2026-01-01T00:00:00.000Z", v: 1, ...more };
 };
 const uids = (items: string[]) => items.map((item) => (JSON.parse(item) as AuditEvent).uid);
-const segments = () => readdirSync(directory).filter((name) => name.endsWith(".jsonl"));
+const segments = () =>
+  readdirSync(directory)
+    .filter((name) => name.endsWith(".jsonl"))
+    .sort();
 /** Everything that waits, in batches of a few. */
 function everything(spool: Spool, maxItems = 7, maxBytes = 1000): string[] {
   const all: string[] = [];
@@ -150,10 +153,60 @@ describe("at its limit", () => {
 });
 
 describe("sync", () => {
-  test("always: the disk has it before append returns", () => {
-    const spool = open({ sync: "always", segmentBytes: 300 });
-    for (let i = 0; i < 10; i++) spool.append([event(`${i}`)]);
-    expect(everything(spool)).toHaveLength(10);
+  /** A disk that counts what it was asked for, and fails when told. */
+  function watched() {
+    const disk = {
+      syncs: 0,
+      fails: false,
+      fdatasyncSync(_fd: number) {
+        this.syncs += 1;
+        if (this.fails) throw new Error("EIO: i/o error");
+      },
+      fdatasync(_fd: number, done: (error: Error | null) => void) {
+        this.syncs += 1;
+        setImmediate(done, this.fails ? new Error("EIO: i/o error") : null);
+      },
+    };
+    return disk;
+  }
+  const turn = () => new Promise((resolve) => setTimeout(resolve, 2));
+
+  test("always: the disk was asked before append returns, and what it did not take is refused", () => {
+    const disk = watched();
+    const spool = open({ sync: "always", segmentBytes: 300, disk });
+    for (let i = 1; i <= 10; i++) {
+      spool.append([event(`${i}`), event(`${i}b`)]);
+      expect(disk.syncs).toBe(i);
+    }
+    disk.fails = true;
+    expect(() => spool.append([event("x")])).toThrow(refused);
+    disk.fails = false;
+    expect(() => spool.append([event("y")])).toThrow(refused); // what a disk lost once it does not tell twice
+    spool.close();
+  });
+
+  test("group: many appends, one sync, within the time; the last ones too", async () => {
+    const disk = watched();
+    const spool = open({ syncMs: 1, disk });
+    for (let i = 0; i < 100; i++) spool.append([event(`${i}`)]);
+    expect(disk.syncs).toBe(0);
+    while (disk.syncs === 0) await turn();
+    spool.append([event("during")]);
+    while (disk.syncs === 1) await turn();
+    await turn();
+    expect(disk.syncs).toBe(2); // and none when nothing is new
+    spool.close();
+  });
+
+  test("group: after a sync that failed nothing is let through; what waits is still shipped", async () => {
+    const disk = watched();
+    const spool = open({ syncMs: 0, disk });
+    disk.fails = true;
+    spool.append([event("a")]);
+    while (logged.length === 0) await turn();
+    expect(() => spool.append([event("b")])).toThrow(refused);
+    expect(everything(spool)).toEqual(["a"]);
+    spool.ack(1);
     spool.close();
   });
 
@@ -180,26 +233,29 @@ describe.skipIf(process.platform !== "linux" || process.getuid?.() !== 0)("on a 
   test("an append that does not fit leaves nothing, and there is room again once there is room", () => {
     const mount = join(root, "small");
     rmSync(mount, { recursive: true, force: true });
-    const setUp = Bun.spawnSync(["sh", "-c", `mkdir '${mount}' && mount -t tmpfs -o size=64k tmpfs '${mount}'`]);
+    const setUp = Bun.spawnSync(["sh", "-c", `mkdir '${mount}' && mount -t tmpfs -o size=72k tmpfs '${mount}'`]);
     if (setUp.exitCode !== 0) return; // no right to mount here
     try {
       directory = join(mount, "spool");
       const spool = open({ segmentBytes: 8192 });
       let kept = 0;
+      const batch = () => Array.from({ length: 7 }, (_, i) => event(`${kept}.${i}`, { error: "x".repeat(397) }));
       expect(() => {
-        for (; ; kept++) spool.append([event(`${kept}`, { error: "x".repeat(997) })]);
+        for (; ; kept++) spool.append(batch());
       }).toThrow(expect.objectContaining({ code: "unavailable", message: expect.stringContaining("disk is full") }));
-      expect(kept).toBeGreaterThan(20);
-      const uidsKept = Array.from({ length: kept }, (_, i) => `${i}`);
+      expect(kept).toBeGreaterThan(10);
+      const uidsKept = Array.from({ length: kept * 7 }, (_, i) => `${Math.floor(i / 7)}.${i % 7}`);
       expect(everything(spool)).toEqual(uidsKept);
-      spool.ack(20);
+      const lines = segments().map((name) => readFileSync(join(directory, name), "utf8").split("\n").length - 1);
+      expect(lines.reduce((a, b) => a + b)).toBe(uidsKept.length); // of the one that failed no whole line is left
+      spool.ack(25);
       spool.append([event("after")]);
       spool.close();
       const again = open();
-      expect(everything(again)).toEqual([...uidsKept.slice(20), "after"]);
+      expect(everything(again)).toEqual([...uidsKept.slice(25), "after"]);
       again.close();
     } finally {
-      Bun.spawnSync(["umount", mount]);
+      Bun.spawnSync(["umount", "-l", mount]);
     }
   });
 });

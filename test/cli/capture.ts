@@ -1,9 +1,10 @@
 /** Runs the command line in this process, with everything around it faked, and captures what it prints. */
-import type { ApiClient } from "../../src/client/api.ts";
+
 import type { Context, Services } from "../../src/cli/context.ts";
 import { createOutput } from "../../src/cli/output.ts";
 import { runCli } from "../../src/cli/run.ts";
 import type { Terminal } from "../../src/cli/terminal.ts";
+import type { ApiClient } from "../../src/client/api.ts";
 import { createLog } from "../../src/log.ts";
 
 export interface Captured {
@@ -59,6 +60,18 @@ export async function capture(argv: string[], faked: Faked = {}): Promise<Captur
     }) as Services,
   };
   return { exitCode: await runCli(argv, context), stdout, stderr };
+}
+
+/** An API that gives these answers, one after the other, and notes what it was asked. */
+export function fakeApi(...answers: unknown[]): { api: (call: Call) => unknown; calls: Call[] } {
+  const calls: Call[] = [];
+  const api = (call: Call) => {
+    calls.push(call);
+    const answer = answers.shift() ?? unexpected(`calls ${call.method} ${call.path}`);
+    if (answer instanceof Error) throw answer;
+    return answer;
+  };
+  return { api, calls };
 }
 
 /** A terminal that gives these answers; it notes the questions. */

@@ -1,6 +1,6 @@
 /** Wrong usage: exit code 2, one error and one hint on stderr, nothing on stdout, and nothing was called. */
 import { describe, expect, test } from "bun:test";
-import { capture } from "./capture.ts";
+import { capture, fakeApi } from "./capture.ts";
 
 const wrong: [argv: string, error: string, hint: string][] = [
   ["", "no command given", "mcpgate --help"],
@@ -28,7 +28,11 @@ const wrong: [argv: string, error: string, hint: string][] = [
   ["tokens add --type=app -- extra", 'unexpected argument "extra"', "mcpgate tokens add --help"],
   ["tokens add --type=app --ttl=30", "--ttl=30 is no duration", "like --ttl=90s, --ttl=30m or --ttl=2h"],
   ["tokens add --type=app --ttl=0m", "--ttl=0m is no duration", "like --ttl=90s, --ttl=30m or --ttl=2h"],
-  ["tokens add --type=app --format=yml", '--format is one of text, json, yaml, not "yml"', "did you mean: --format=yaml"],
+  [
+    "tokens add --type=app --format=yml",
+    '--format is one of text, json, yaml, not "yml"',
+    "did you mean: --format=yaml",
+  ],
   ["tokens ls --toString", "unknown flag --toString", "mcpgate tokens ls --help"],
   ["tokens ls --constructor=x", "unknown flag --constructor", "mcpgate tokens ls --help"],
   ["tokens rm", "TOKEN is missing", "mcpgate tokens rm --help"],
@@ -40,7 +44,11 @@ const wrong: [argv: string, error: string, hint: string][] = [
   ["users add alice bob --roles=a", 'unexpected argument "bob"', "mcpgate users add --help"],
   ["create", "--file is required", "mcpgate create --help"],
   ["create -f", "--file needs a value", "mcpgate create --help"],
-  ["create -f /nowhere/role.yaml", "/nowhere/role.yaml: no such file", "mcpgate create --help"],
+  [
+    "create -f /nowhere/role.yaml",
+    "/nowhere/role.yaml: no such file",
+    "mcpgate create -f FILE, or - for standard input",
+  ],
   ["create -f role.yaml --force=yes", "--force takes no value", "mcpgate create --help"],
   ["get rol", 'no resources of kind "rol"', "did you mean: mcpgate get role"],
   ["get database/x", 'no resources of kind "database"', "mcpgate get --help"],
@@ -48,7 +56,11 @@ const wrong: [argv: string, error: string, hint: string][] = [
   ["rm role/", '"role/" has no name', "mcpgate get role"],
   ["audit ls --limit=0", "--limit=0 is no whole number over 0", "like --limit=100"],
   ["audit ls --limit=many", "--limit=many is no whole number over 0", "like --limit=100"],
-  ["audit ls --since=soon", "--since=soon is no time", "like --since=1h, --since=2026-11-23 or --since=2026-11-23T05:24:00Z"],
+  [
+    "audit ls --since=soon",
+    "--since=soon is no time",
+    "like --since=1h, --since=2026-11-23 or --since=2026-11-23T05:24:00Z",
+  ],
   ["audit export --format=json", '--format is one of jsonl, not "json"', "did you mean: --format=jsonl"],
   ["client connect", "NAME is missing", "mcpgate client connect --help"],
   ["client connect everything --debug", "unknown flag --debug", "mcpgate client connect --help"],
@@ -67,7 +79,7 @@ const wrong: [argv: string, error: string, hint: string][] = [
   ["--version 2", 'unexpected argument "2"', "mcpgate version --help"],
   [
     "proxy start",
-    "no configuration file, so proxy_service is not enabled",
+    "/dev/null: proxy_service is not enabled",
     'write into /etc/mcpgate.yaml, or a FILE for --config=FILE: proxy_service: {enabled: true, public_addr: "HOST:443"}',
   ],
 ];
@@ -75,9 +87,7 @@ const wrong: [argv: string, error: string, hint: string][] = [
 describe("wrong usage", () => {
   for (const [argv, error, hint] of wrong) {
     test(`mcpgate ${argv}`, async () => {
-      // no test may depend on this machine's /etc/mcpgate.yaml
-      const config = argv === "proxy start" ? { MCPGATE_CONFIG: "" } : {};
-      const captured = await capture(argv === "" ? [] : argv.split(" "), { env: config });
+      const captured = await capture(argv === "" ? [] : argv.split(" "));
       expect(captured).toEqual({
         exitCode: 2,
         stdout: "",
@@ -118,25 +128,23 @@ describe("right usage, whichever way it is spelled", () => {
   ];
   for (const argv of spellings) {
     test(argv.join(" "), async () => {
-      const calls: unknown[] = [];
-      const captured = await capture(argv, { api: (call) => (calls.push(call), token) });
+      const { api, calls } = fakeApi(token);
+      const captured = await capture(argv, { api });
       expect(captured).toEqual({ exitCode: 0, stdout: "TOKEN\n", stderr: "" });
       expect(calls).toEqual([{ method: "POST", path: "/v1/api/tokens", body: { type: "app", ttl_seconds: 90 } }]);
     });
   }
 
   test("after -- nothing is a flag", async () => {
-    const calls: unknown[] = [];
-    const { stdout } = await capture(["tokens", "rm", "--", "--help"], { api: (call) => (calls.push(call), { id: "x" }) });
+    const { api, calls } = fakeApi({ id: "x" });
+    const { stdout } = await capture(["tokens", "rm", "--", "--help"], { api });
     expect(stdout).toBe("Token x has been deleted\n");
     expect(calls).toEqual([{ method: "POST", path: "/v1/api/tokens/revoke", body: { token: "--help" } }]);
   });
 
   test("a value may hold anything when it is attached", async () => {
-    const paths: string[] = [];
-    await capture(["audit", "ls", "--user=--no-x=1"], {
-      api: (call) => (paths.push(call.path), { events: [], more: false, cursor: 0 }),
-    });
-    expect(paths).toEqual(["/v1/api/events?user=--no-x%3D1&limit=1000"]);
+    const { api, calls } = fakeApi({ events: [], more: false, cursor: 0 });
+    await capture(["audit", "ls", "--user=--no-x=1"], { api });
+    expect(calls).toEqual([{ method: "GET", path: "/v1/api/events?user=--no-x%3D1&limit=1000" }]);
   });
 });

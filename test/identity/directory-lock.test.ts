@@ -12,6 +12,8 @@ const source = join(import.meta.dir, "../../src/identity/directory-lock.ts");
 async function startHolder(directory: string) {
   const code = `const { lockDirectory } = await import(${JSON.stringify(source)});
     lockDirectory(process.argv[1]);
+    await new Promise(setImmediate);
+    Bun.gc(true); // the lock is held though nobody keeps what lockDirectory returned
     const child = Bun.spawn(["sleep", "60"], { stdio: ["ignore", "ignore", "ignore"] });
     console.log(child.pid);
     setInterval(() => {}, 1000);`;

@@ -44,6 +44,17 @@ describe("a secret file", () => {
     expect(readSecretFile(join(directory, "a", "b", "key"))).toBe("secret é");
   });
 
+  test("is 0600 though the umask would take more away", () => {
+    writeSecretFile(path, "x");
+    const umask = process.umask(0o377);
+    try {
+      writeSecretFile(path, "y");
+    } finally {
+      process.umask(umask);
+    }
+    expect([mode(path), readSecretFile(path)]).toEqual([0o600, "y"]);
+  });
+
   test("that is not there is undefined", () => {
     expect(readSecretFile(path)).toBeUndefined();
     writeSecretFile(path, "x");

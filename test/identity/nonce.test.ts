@@ -18,15 +18,20 @@ test("within a minute, and never again at any time after", () => {
   const late = nonces.issue();
   clock.now += NONCE_TTL_MS + 1;
   expect(nonces.take(late)).toBe(false);
-  // used at every moment of its life, then tried at every moment after
-  for (let wait = 0; wait <= NONCE_TTL_MS; wait += 7_919) {
-    const nonce = nonces.issue();
-    clock.now += wait;
-    expect(nonces.take(nonce)).toBe(true);
-    for (let after = 0; after < 3 * NONCE_TTL_MS; after += 4_999) {
-      expect(nonces.take(nonce)).toBe(false);
-      nonces.take(nonces.issue()); // lets old ones be forgotten
-      clock.now += 4_999;
+  // used at every moment of its life, wherever in a generation that falls, then tried at every moment after
+  for (let phase = 0; phase <= NONCE_TTL_MS; phase += 9_973) {
+    for (let wait = 0; wait <= NONCE_TTL_MS; wait += 7_919) {
+      clock.now += 3 * NONCE_TTL_MS;
+      nonces.take(nonces.issue()); // a generation begins
+      clock.now += phase;
+      const nonce = nonces.issue();
+      clock.now += wait;
+      expect(nonces.take(nonce)).toBe(true);
+      for (let after = 0; after < 2 * NONCE_TTL_MS; after += 4_999) {
+        expect(nonces.take(nonce)).toBe(false);
+        nonces.take(nonces.issue()); // lets old ones be forgotten
+        clock.now += 4_999;
+      }
     }
   }
 });
@@ -41,6 +46,8 @@ test("only its own: not another secret's, a changed one, a second spelling, or r
       if (changed !== nonce) expect(nonces.take(changed)).toBe(false);
     }
   }
+  const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+  expect(nonces.take(nonce.slice(0, -1) + alphabet[alphabet.indexOf(nonce.slice(-1)) + 1])).toBe(false);
   for (const rubbish of [
     "",
     "x",

@@ -72,6 +72,7 @@ describe("a proof", () => {
   const faults: [string, object, object?][] = [
     ["another type", { header: { typ: "JWT" } }],
     ["no type", { header: { typ: undefined } }],
+    ["the algorithm by another name", { header: { alg: "Ed25519" } }],
     ["a critical extension", { header: { crit: ["b64"], b64: true } }],
     ["no key", { header: { jwk: undefined } }],
     ["a private key", { header: { jwk: key.privateJwk } }],

@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { afterEach, expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sql } from "kysely";
@@ -37,6 +37,15 @@ test("a new store is private, durable, and has the preset roles", async () => {
   file.close();
 });
 
+test("a store that others could read is refused, with the command that helps", async () => {
+  const path = join(makeDir(), "mcpgate.db");
+  await (await openStore(path)).destroy();
+  chmodSync(path, 0o640);
+  await expect(openStore(path)).rejects.toMatchObject({ code: "permissions", hint: `chmod 600 '${path}'` });
+  chmodSync(path, 0o600);
+  await (await openStore(path)).destroy();
+});
+
 test("what was stored is there after opening again, and presets that the admin changed stay changed", async () => {
   const path = join(makeDir(), "mcpgate.db");
   let store = await openStore(path);
@@ -52,7 +61,7 @@ test("what was stored is there after opening again, and presets that the admin c
 
 test("a file that is no database, and one of a newer release, are refused with a hint", async () => {
   const dir = makeDir();
-  writeFileSync(join(dir, "not.db"), "x".repeat(5000));
+  writeFileSync(join(dir, "not.db"), "x".repeat(5000), { mode: 0o600 });
   const refused = await openStore(join(dir, "not.db")).catch((error: unknown) => error);
   expect(refused).toBeInstanceOf(Failure);
   expect(refused).toMatchObject({ code: "data_dir", message: expect.stringContaining("not a database") });

@@ -20,13 +20,13 @@ export class Passwords {
 
   /** PHC form. Throws `Failure("too_many_requests")` when too many wait. */
   hash(password: string): Promise<string> {
-    return this.#turn(() => Bun.password.hash(password, ARGON2));
+    return this.#turn(() => Bun.password.hash(typed(password), ARGON2));
   }
 
   /** `hash` undefined (no such user, no password yet): takes as long, and is false. */
   verify(password: string, hash: string | undefined): Promise<boolean> {
     return this.#turn(async () => {
-      const same = await Bun.password.verify(password, hash ?? NOBODY);
+      const same = await Bun.password.verify(typed(password), hash ?? NOBODY);
       return same && hash !== undefined;
     });
   }
@@ -50,6 +50,9 @@ export class Passwords {
     }
   }
 }
+
+/** One password however the keyboard composes its accents (NIST SP 800-63B, 3.1.1.2). */
+const typed = (password: string): string => password.normalize("NFKC");
 
 /** Throws `Failure("invalid")` for a password that is too short, too long or the user's name. */
 export function checkPassword(password: string, user: string): void {

@@ -1,0 +1,265 @@
+/** What the admin commands ask the proxy, and what they print. */
+import { describe, expect, test } from "bun:test";
+import { mkdtemp, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parse } from "yaml";
+import { parseConfig } from "../../src/config/parse.ts";
+import { Failure } from "../../src/errors.ts";
+import { capture, fakeApi } from "./capture.ts";
+
+const run = (line: string, api: ReturnType<typeof fakeApi>["api"]) => capture(line.split(" "), { api });
+const pin = `sha256:${"0123456789abcdef".repeat(4)}`;
+const token = {
+  id: "0123456789abcdef",
+  type: "app",
+  created_at: "2026-11-23T05:00:00.000Z",
+  expires_at: "2026-11-23T05:30:00.000Z",
+  created_by: "uid:0",
+};
+const made = { token: "Zm9vYmFy", ...token, public_addr: "mcpgate.example.com:443", ca_pin: pin };
+
+describe("tokens", () => {
+  test("add --format=text prints the token and a newline", async () => {
+    const { api, calls } = fakeApi(made);
+    expect(await run("tokens add --type=app --format=text", api)).toEqual({
+      exitCode: 0,
+      stdout: "Zm9vYmFy\n",
+      stderr: "",
+    });
+    expect(calls).toEqual([{ method: "POST", path: "/v1/api/tokens", body: { type: "app" } }]);
+  });
+
+  test("add --format=json and yaml hold the same", async () => {
+    const asJson = await run("tokens add --type=app --format=json", fakeApi(made).api);
+    const asYaml = await run("tokens add --type=app --format=yaml", fakeApi(made).api);
+    expect(JSON.parse(asJson.stdout)).toEqual(made);
+    expect(parse(asYaml.stdout)).toEqual(made);
+  });
+
+  test("add without a format prints what to run", async () => {
+    const { stdout } = await run("tokens add --type=app", fakeApi(made).api);
+    expect(stdout).toBe(`\
+The join token: Zm9vYmFy
+It expires in 30 minutes, at 2026-11-23 05:30:00 UTC.
+
+Run this as root on the host that is to run MCP servers:
+
+(umask 077; set -C; cat >/etc/mcpgate.yaml) <<'EOF' && mcpgate agent start
+version: v1
+mcpgate:
+  proxy_server: "mcpgate.example.com:443"
+  ca_pin: ${pin}
+  join_params: {method: token, token_name: "Zm9vYmFy"}
+app_service:
+  enabled: true
+  apps:
+    - name: demo
+      description: the MCP server that mcpgate brings along
+      labels: {env: demo}
+      mcp:
+        command: mcpgate
+        args: ["demo-server"]
+        run_as_host_user: nobody
+EOF
+
+Then put your own MCP servers in the place of the app "demo" in /etc/mcpgate.yaml.
+Once it has joined, the agent has a key of its own and needs the token no more.
+`);
+  });
+
+  test("the configuration in it loads, also where there is no pin", async () => {
+    const { ca_pin: _, ...web } = made;
+    for (const answer of [made, web]) {
+      const { stdout } = await run("tokens add --type=app", fakeApi(answer).api);
+      const text = /<<'EOF'.*?\n(.*?)^EOF$/ms.exec(stdout)?.[1] ?? "";
+      const file = { file: "/etc/mcpgate.yaml", shownAs: "it", uid: 0, defaultDataDir: () => "/var/lib/mcpgate" };
+      const config = parseConfig(text, file);
+      expect(config.proxyServer).toEqual({ host: "mcpgate.example.com", port: 443 });
+      expect(config.join).toEqual({ method: "token", tokenName: "Zm9vYmFy" });
+      expect(config.caPin).toBe("ca_pin" in answer ? pin : undefined);
+      expect(config.app?.apps.map(({ mcp }) => mcp)).toEqual([
+        { command: "mcpgate", args: ["demo-server"], runAsHostUser: "nobody" },
+      ]);
+    }
+  });
+
+  test("the command in it keeps a file that is there, and makes a private one where there is none", async () => {
+    const { stdout } = await run("tokens add --type=app", fakeApi(made).api);
+    const script = /^\(umask.*?^EOF$/ms.exec(stdout)?.[0] ?? "";
+    const dir = await mkdtemp(join(tmpdir(), "mcpgate-tokens-"));
+    try {
+      const shell = script
+        .replace("/etc/mcpgate.yaml", join(dir, "mcpgate.yaml"))
+        .replace("mcpgate agent start", "echo started");
+      const first = Bun.spawnSync(["sh", "-c", shell]);
+      expect(first.stdout.toString()).toBe("started\n");
+      expect((await stat(join(dir, "mcpgate.yaml"))).mode & 0o777).toBe(0o600);
+      await Bun.write(join(dir, "mcpgate.yaml"), "mine\n");
+      const second = Bun.spawnSync(["sh", "-c", shell]);
+      expect(second.stdout.toString()).toBe("");
+      expect(second.exitCode).not.toBe(0);
+      expect(await Bun.file(join(dir, "mcpgate.yaml")).text()).toBe("mine\n");
+    } finally {
+      await rm(dir, { recursive: true });
+    }
+  });
+
+  test("ls", async () => {
+    const { stdout, stderr } = await run("tokens ls", fakeApi({ tokens: [token] }).api);
+    expect(stdout).toBe(`\
+ID               Type Expiry Time (UTC)   Created By
+---------------- ---- ------------------- ----------
+0123456789abcdef app  2026-11-23 05:30:00 uid:0
+`);
+    expect(stderr).toBe("");
+  });
+
+  test("ls of nothing: an empty table, an empty list, and a word to people only", async () => {
+    expect(await run("tokens ls", fakeApi({ tokens: [] }).api)).toEqual({
+      exitCode: 0,
+      stdout: "ID Type Expiry Time (UTC) Created By\n-- ---- ----------------- ----------\n",
+      stderr: "mcpgate: no active tokens\n",
+    });
+    expect(await run("tokens ls --format=json", fakeApi({ tokens: [] }).api)).toEqual({
+      exitCode: 0,
+      stdout: "[]\n",
+      stderr: "",
+    });
+  });
+
+  test("rm never puts the token into a path", async () => {
+    const { api, calls } = fakeApi({ id: token.id });
+    expect((await run("tokens rm Zm9vYmFy", api)).stdout).toBe("Token 0123456789abcdef has been deleted\n");
+    expect(calls).toEqual([{ method: "POST", path: "/v1/api/tokens/revoke", body: { token: "Zm9vYmFy" } }]);
+  });
+});
+
+describe("users", () => {
+  const alice = {
+    name: "alice",
+    roles: ["mcp-user", "dev"],
+    status: "invited",
+    created_at: "2026-11-23T05:00:00.000Z",
+  };
+  const invited = {
+    ...alice,
+    invite_url: "https://mcpgate.example.com:443/web/invite#c29tZQ",
+    invite_expires_at: "2026-11-23T06:00:00.000Z",
+    public_addr: "mcpgate.example.com:443",
+    ca_pin: pin,
+  };
+
+  test("add prints the invite", async () => {
+    const { api, calls } = fakeApi(invited);
+    const { stdout } = await run("users add alice --roles=mcp-user,dev,mcp-user", api);
+    expect(calls).toEqual([
+      { method: "POST", path: "/v1/api/users", body: { name: "alice", roles: ["mcp-user", "dev"] } },
+    ]);
+    expect(stdout).toBe(`\
+User "alice" has been created but requires a password. Share this URL with the user to complete user setup, link is valid for 1h:
+https://mcpgate.example.com:443/web/invite#c29tZQ
+
+The user runs:
+  mcpgate client accept-invite 'https://mcpgate.example.com:443/web/invite#c29tZQ' --ca-pin=${pin}
+
+NOTE: Make sure mcpgate.example.com:443 points at an mcpgate proxy which users can access.
+`);
+  });
+
+  test("ls", async () => {
+    const { stdout } = await run("users ls", fakeApi({ users: [alice] }).api);
+    expect(stdout).toBe(`\
+User  Roles        Status  Created (UTC)
+----- ------------ ------- -------------------
+alice mcp-user,dev invited 2026-11-23 05:00:00
+`);
+  });
+
+  test("update, invite, rm", async () => {
+    const { api, calls } = fakeApi(alice, invited, { name: "a/b" });
+    expect((await run("users update alice --set-roles mcp-user,dev", api)).stdout).toBe(
+      "User alice has been updated: roles mcp-user,dev\n",
+    );
+    expect((await run("users invite alice --format=json", api)).stdout).toContain(
+      `"invite_url": "${invited.invite_url}"`,
+    );
+    expect((await run("users rm a/b", api)).stdout).toBe("User a/b has been deleted\n");
+    expect(calls).toEqual([
+      { method: "PATCH", path: "/v1/api/users/alice", body: { roles: ["mcp-user", "dev"] } },
+      { method: "POST", path: "/v1/api/users/alice/invite" },
+      { method: "DELETE", path: "/v1/api/users/a%2Fb" },
+    ]);
+  });
+
+  test("the proxy's failures are printed with their hints", async () => {
+    const failure = new Failure("already_exists", "there is a user alice already", { hint: "mcpgate users ls" });
+    expect(await run("users add alice --roles=dev", fakeApi(failure).api)).toEqual({
+      exitCode: 1,
+      stdout: "",
+      stderr: "mcpgate: error: there is a user alice already\nmcpgate: hint: mcpgate users ls\n",
+    });
+  });
+});
+
+describe("agents and sessions", () => {
+  test("agents ls", async () => {
+    const agents = [
+      {
+        id: "1",
+        name: "web-1",
+        online: true,
+        apps: ["demo", "everything"],
+        joined_at: "2026-11-23T05:00:00.000Z",
+        last_seen_at: "2026-11-23T05:24:00.000Z",
+      },
+      { id: "2", name: "old", online: false, apps: [], joined_at: "2026-01-02T03:04:05.000Z", last_seen_at: null },
+    ];
+    const { stdout } = await run("agents ls", fakeApi({ agents }).api);
+    expect(stdout).toBe(`\
+Name  Status  Apps            Joined (UTC)        Last Seen (UTC)
+----- ------- --------------- ------------------- -------------------
+web-1 online  demo,everything 2026-11-23 05:00:00 2026-11-23 05:24:00
+old   offline                 2026-01-02 03:04:05
+`);
+  });
+
+  test("sessions ls", async () => {
+    const session = {
+      sid: "s-1",
+      user: "alice",
+      app: "demo",
+      agent: "web-1",
+      remote: "10.0.0.9",
+      started_at: "2026-11-23T05:00:00.000Z",
+      last_seen_at: "2026-11-23T05:01:00.000Z",
+    };
+    const { stdout } = await run("sessions ls", fakeApi({ sessions: [session] }).api);
+    expect(stdout).toBe(`\
+ID  User  App  Agent Remote   Started (UTC)
+--- ----- ---- ----- -------- -------------------
+s-1 alice demo web-1 10.0.0.9 2026-11-23 05:00:00
+`);
+    const asJson = await run("sessions ls --format=json", fakeApi({ sessions: [session] }).api);
+    expect(JSON.parse(asJson.stdout)).toEqual([session]);
+  });
+
+  test("agents rm, sessions kill", async () => {
+    const { api, calls } = fakeApi({ name: "web-1" }, { sid: "s-1" });
+    expect((await run("agents rm web-1", api)).stdout).toBe("Agent web-1 has been removed\n");
+    expect((await run("sessions kill s-1", api)).stdout).toBe("Session s-1 has been ended\n");
+    expect(calls).toEqual([
+      { method: "DELETE", path: "/v1/api/agents/web-1" },
+      { method: "DELETE", path: "/v1/api/sessions/s-1" },
+    ]);
+  });
+
+  test("a name from elsewhere can't move the cursor or forge a line", async () => {
+    const agents = [
+      { id: "1", name: "x\u001b[2J\nroot", online: true, apps: [], joined_at: token.created_at, last_seen_at: null },
+    ];
+    const { stdout } = await run("agents ls", fakeApi({ agents }).api);
+    expect(stdout).toContain("x\\u001b[2J\\u000aroot online");
+    expect(stdout.split("\n")).toHaveLength(4);
+  });
+});

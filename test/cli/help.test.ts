@@ -1,0 +1,650 @@
+/** Every help text, whole. When one of them changes, so does README's list of commands. */
+import { describe, expect, test } from "bun:test";
+import { type Group, type Leaf, tree } from "../../src/cli/tree.ts";
+import { capture } from "./capture.ts";
+
+const texts: Record<string, string> = {
+  "": `\
+mcpgate: secure access to stdio MCP servers on other hosts
+
+Usage: mcpgate COMMAND
+
+Commands:
+  demo      the whole of it on this machine, in a minute
+  client    log in, and connect MCP clients to MCP servers
+  agent     offer this host's MCP servers
+  proxy     decide who reaches what, relay, keep the audit log
+  tokens    join tokens, with which agents join
+  users     users and the roles they have
+  create    create roles from a file
+  get       print roles as documents
+  rm        remove a role
+  agents    the agents that have joined
+  sessions  live sessions
+  audit     the audit log
+  version   print the version
+
+The proxy, the agent and the admin commands read /etc/mcpgate.yaml, or what --config=FILE or MCPGATE_CONFIG names.
+The client keeps its state in MCPGATE_HOME, by default ~/.mcpgate.
+Exit codes: 0 fine, 1 failure, 2 wrong usage or configuration.
+
+\`mcpgate COMMAND --help\` tells more about one.
+`,
+
+  demo: `\
+the whole of it on this machine, in a minute
+
+Usage: mcpgate demo [options]
+
+Starts a proxy, an agent and two apps on this machine in a directory of their own, and shows a join, a login,
+a filtered list of tools, a call that is allowed, one that is not, and what the audit log says of them. Then it
+stays up for an MCP client to try, until Ctrl-C.
+
+Options:
+  --once      end after the tour instead of staying up
+  -h, --help  show this text
+
+Examples:
+  mcpgate demo
+  mcpgate demo --once
+`,
+
+  client: `\
+log in, and connect MCP clients to MCP servers
+
+Usage: mcpgate client COMMAND
+
+Commands:
+  login          log in to a proxy
+  status         show who is logged in, and until when
+  logout         end the login
+  accept-invite  set the password of an invited user
+  ls             list the MCP servers within reach
+  config         print or write the MCP client's configuration
+  connect        speak MCP with a server on stdin and stdout
+
+\`mcpgate client COMMAND --help\` tells more about one.
+`,
+
+  "client login": `\
+log in to a proxy
+
+Usage: mcpgate client login --proxy=HOST:PORT --user=NAME [options]
+
+Asks for the password, and where the proxy has a CA of its own and --ca-pin is not given, once whether to trust
+it. A login is good for 12 hours and tied to a key that this command makes and never sends.
+
+Options:
+  --proxy=HOST:PORT  the proxy's address (required)
+  --user=NAME        your user name there (required)
+  --ca-pin=PIN       what the proxy's CA must be: sha256: and 64 hex digits
+  --password-stdin   read the password from standard input
+  -h, --help         show this text
+
+Examples:
+  mcpgate client login --proxy=mcpgate.example.com:443 --user=alice
+`,
+
+  "client status": `\
+show who is logged in, and until when
+
+Usage: mcpgate client status [options]
+
+Asks the proxy whether the saved login is still good; exit code 1 when it is not.
+
+Options:
+  --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -h, --help               show this text
+
+Examples:
+  mcpgate client status --format=json
+`,
+
+  "client logout": `\
+end the login
+
+Usage: mcpgate client logout
+
+The proxy forgets this login's key, ends its sessions, and the key is removed here.
+
+Options:
+  -h, --help  show this text
+`,
+
+  "client accept-invite": `\
+set the password of an invited user
+
+Usage: mcpgate client accept-invite URL [options]
+
+Sets the password of the user that the invite is for. An invite works once, and for an hour.
+
+Arguments:
+  URL  the invite, as \`mcpgate users add\` printed it
+
+Options:
+  --ca-pin=PIN      what the proxy's CA must be: sha256: and 64 hex digits
+  --password-stdin  read the password from standard input
+  -h, --help        show this text
+
+Examples:
+  mcpgate client accept-invite 'https://mcpgate.example.com:443/web/invite#…'
+`,
+
+  "client ls": `\
+list the MCP servers within reach
+
+Usage: mcpgate client ls [options]
+
+Options:
+  --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -h, --help               show this text
+
+Examples:
+  mcpgate client ls
+  mcpgate client ls --format=json
+`,
+
+  "client config": `\
+print or write the MCP client's configuration
+
+Usage: mcpgate client config NAME [options]
+
+Arguments:
+  NAME  the app, as \`mcpgate client ls\` names it
+
+Options:
+  --client-config=claude|cursor|PATH  write it into this file, keeping everything else in it
+  -h, --help                          show this text
+
+Examples:
+  mcpgate client config everything
+  mcpgate client config everything --client-config=claude
+  mcpgate client config everything --client-config=.cursor/mcp.json
+`,
+
+  "client connect": `\
+speak MCP with a server on stdin and stdout
+
+Usage: mcpgate client connect NAME
+
+MCP clients start this; \`mcpgate client config NAME\` writes their configuration. stdin and stdout carry MCP and
+nothing else. Where it can't connect, the first request gets an MCP error that says what to do.
+
+Arguments:
+  NAME  the app, as \`mcpgate client ls\` names it
+
+Options:
+  -h, --help  show this text
+
+Examples:
+  mcpgate client connect everything
+`,
+
+  agent: `\
+offer this host's MCP servers
+
+Usage: mcpgate agent COMMAND
+
+Commands:
+  start  run the agent in the foreground
+
+\`mcpgate agent COMMAND --help\` tells more about one.
+`,
+
+  "agent start": `\
+run the agent in the foreground
+
+Usage: mcpgate agent start [options]
+
+Joins the proxy (the first time with a join token, then with the key that it keeps), offers the apps of the
+configuration, and runs their servers when somebody connects. In the foreground; logs to stderr. One line on
+stdout says when it is ready. SIGTERM and SIGINT stop it and the servers that it started.
+
+Options:
+  -c, --config=FILE  configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help         show this text
+
+Examples:
+  mcpgate agent start
+  mcpgate agent start --config=agent.yaml
+`,
+
+  proxy: `\
+decide who reaches what, relay, keep the audit log
+
+Usage: mcpgate proxy COMMAND
+
+Commands:
+  start  run the proxy in the foreground
+
+\`mcpgate proxy COMMAND --help\` tells more about one.
+`,
+
+  "proxy start": `\
+run the proxy in the foreground
+
+Usage: mcpgate proxy start [options]
+
+Runs in the foreground and logs to stderr. One line on stdout says when it is ready, with the address
+that agents and clients dial and the CA pin that they check. SIGTERM and SIGINT stop it.
+
+Options:
+  -c, --config=FILE  configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help         show this text
+
+Examples:
+  mcpgate proxy start
+  mcpgate proxy start --config=proxy.yaml
+`,
+
+  tokens: `\
+join tokens, with which agents join
+
+Usage: mcpgate tokens COMMAND
+
+Commands:
+  add  make a token
+  ls   list the tokens that are still good
+  rm   revoke a token
+
+\`mcpgate tokens COMMAND --help\` tells more about one.
+`,
+
+  "tokens add": `\
+make a token
+
+Usage: mcpgate tokens add --type=app [options]
+
+Agents join with it until it expires; what has joined stays. The proxy keeps its hash only.
+
+Options:
+  --type=app               what joins with it (required)
+  --ttl=30m                how long it is good for (30m unless given)
+  --format=text|json|yaml  text: the token and nothing else; without it, also what to run on the host
+  -c, --config=FILE        configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help               show this text
+
+Examples:
+  mcpgate tokens add --type=app
+  mcpgate tokens add --type=app --ttl=2h --format=text >/tmp/token
+`,
+
+  "tokens ls": `\
+list the tokens that are still good
+
+Usage: mcpgate tokens ls [options]
+
+Options:
+  --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -c, --config=FILE        configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help               show this text
+`,
+
+  "tokens rm": `\
+revoke a token
+
+Usage: mcpgate tokens rm TOKEN [options]
+
+Arguments:
+  TOKEN  its id, as \`mcpgate tokens ls\` shows it, or the token itself
+
+Options:
+  -c, --config=FILE  configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help         show this text
+`,
+
+  users: `\
+users and the roles they have
+
+Usage: mcpgate users COMMAND
+
+Commands:
+  add     add a user and print the invite URL
+  ls      list the users
+  update  give a user other roles
+  invite  make a new invite for a user
+  rm      remove a user and end all of their sessions
+
+\`mcpgate users COMMAND --help\` tells more about one.
+`,
+
+  "users add": `\
+add a user and print the invite URL
+
+Usage: mcpgate users add NAME --roles=ROLE,… [options]
+
+Prints an invite with which the user sets a password. It is good once, for an hour.
+
+Arguments:
+  NAME  the user's name
+
+Options:
+  --roles=ROLE,…           what the user may do (required)
+  --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -c, --config=FILE        configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help               show this text
+
+Examples:
+  mcpgate users add alice --roles=mcp-user
+`,
+
+  "users ls": `\
+list the users
+
+Usage: mcpgate users ls [options]
+
+Options:
+  --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -c, --config=FILE        configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help               show this text
+`,
+
+  "users update": `\
+give a user other roles
+
+Usage: mcpgate users update NAME --set-roles=ROLE,… [options]
+
+Live sessions of the user follow within a second.
+
+Arguments:
+  NAME  the user's name
+
+Options:
+  --set-roles=ROLE,…  the roles from now on (required)
+  -c, --config=FILE   configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help          show this text
+
+Examples:
+  mcpgate users update alice --set-roles=mcp-user,auditor
+`,
+
+  "users invite": `\
+make a new invite for a user
+
+Usage: mcpgate users invite NAME [options]
+
+For an invite that ran out, or a forgotten password; the older invite is void.
+
+Arguments:
+  NAME  the user's name
+
+Options:
+  --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -c, --config=FILE        configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help               show this text
+
+Examples:
+  mcpgate users invite alice
+`,
+
+  "users rm": `\
+remove a user and end all of their sessions
+
+Usage: mcpgate users rm NAME [options]
+
+Arguments:
+  NAME  the user's name
+
+Options:
+  -c, --config=FILE  configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help         show this text
+`,
+
+  create: `\
+create roles from a file
+
+Usage: mcpgate create --file=FILE [options]
+
+Options:
+  -f, --file=FILE    one or more documents, YAML or JSON; - for standard input (required)
+  --force            replace what is there
+  -c, --config=FILE  configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help         show this text
+
+Examples:
+  mcpgate create -f role.yaml
+  mcpgate get role/dev >role.yaml
+  mcpgate create -f role.yaml --force
+`,
+
+  get: `\
+print roles as documents
+
+Usage: mcpgate get KIND[/NAME] [options]
+
+Arguments:
+  KIND[/NAME]  role, or role/NAME
+
+Options:
+  --format=yaml|json  either can be given to \`mcpgate create -f\` (default yaml)
+  -c, --config=FILE   configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help          show this text
+
+Examples:
+  mcpgate get role
+  mcpgate get role/mcp-user --format=json
+`,
+
+  rm: `\
+remove a role
+
+Usage: mcpgate rm KIND/NAME [options]
+
+Arguments:
+  KIND/NAME  role/NAME
+
+Options:
+  -c, --config=FILE  configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help         show this text
+
+Examples:
+  mcpgate rm role/dev
+`,
+
+  agents: `\
+the agents that have joined
+
+Usage: mcpgate agents COMMAND
+
+Commands:
+  ls  list the agents and what they offer
+  rm  remove an agent: it can't come back without a new token
+
+\`mcpgate agents COMMAND --help\` tells more about one.
+`,
+
+  "agents ls": `\
+list the agents and what they offer
+
+Usage: mcpgate agents ls [options]
+
+Options:
+  --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -c, --config=FILE        configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help               show this text
+`,
+
+  "agents rm": `\
+remove an agent: it can't come back without a new token
+
+Usage: mcpgate agents rm NAME [options]
+
+Ends its sessions and frees its apps. The key that it joined with is worth nothing from then on.
+
+Arguments:
+  NAME  the agent, as \`mcpgate agents ls\` names it
+
+Options:
+  -c, --config=FILE  configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help         show this text
+`,
+
+  sessions: `\
+live sessions
+
+Usage: mcpgate sessions COMMAND
+
+Commands:
+  ls    list the live sessions
+  kill  end a session
+
+\`mcpgate sessions COMMAND --help\` tells more about one.
+`,
+
+  "sessions ls": `\
+list the live sessions
+
+Usage: mcpgate sessions ls [options]
+
+Options:
+  --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -c, --config=FILE        configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help               show this text
+`,
+
+  "sessions kill": `\
+end a session
+
+Usage: mcpgate sessions kill ID [options]
+
+Its server is stopped, and its user's MCP client hears that the session is gone.
+
+Arguments:
+  ID  the session, as \`mcpgate sessions ls\` names it
+
+Options:
+  -c, --config=FILE  configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help         show this text
+`,
+
+  audit: `\
+the audit log
+
+Usage: mcpgate audit COMMAND
+
+Commands:
+  ls      list events
+  export  print all events, one JSON object a line
+  tail    print events as they come
+
+\`mcpgate audit COMMAND --help\` tells more about one.
+`,
+
+  "audit ls": `\
+list events
+
+Usage: mcpgate audit ls [options]
+
+Oldest first; all of them unless --limit is given.
+
+Options:
+  --user=NAME         events of this user
+  --app=NAME          events of this app
+  --event=EVENT,…     these events, like mcp.session.request
+  --since=TIME        from there on: 1h for the last hour, a date, or RFC 3339
+  --limit=N           the newest N only
+  --format=text|json  text for people, json: an array (default text)
+  -c, --config=FILE   configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help          show this text
+
+Examples:
+  mcpgate audit ls --user=alice --since=1h
+  mcpgate audit ls --event=mcp.session.request --format=json
+`,
+
+  "audit export": `\
+print all events, one JSON object a line
+
+Usage: mcpgate audit export [options]
+
+In the order in which the proxy stored them.
+
+Options:
+  --user=NAME        events of this user
+  --app=NAME         events of this app
+  --event=EVENT,…    these events, like mcp.session.request
+  --since=TIME       from there on: 1h for the last hour, a date, or RFC 3339
+  --format=jsonl     one JSON object a line (default jsonl)
+  -c, --config=FILE  configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help         show this text
+
+Examples:
+  mcpgate audit export --format=jsonl >audit.jsonl
+`,
+
+  "audit tail": `\
+print events as they come
+
+Usage: mcpgate audit tail [options]
+
+Events that the proxy stores from now on, until Ctrl-C.
+
+Options:
+  --user=NAME         events of this user
+  --app=NAME          events of this app
+  --event=EVENT,…     these events, like mcp.session.request
+  --format=text|json  json: one object a line (default text)
+  -c, --config=FILE   configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help          show this text
+
+Examples:
+  mcpgate audit tail --app=everything
+`,
+
+  version: `\
+print the version
+
+Usage: mcpgate version [options]
+
+Options:
+  --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -h, --help               show this text
+
+Examples:
+  mcpgate version --format=json
+`,
+
+  "demo-server": `\
+the demo's MCP server, on stdin and stdout
+
+Usage: mcpgate demo-server
+
+Options:
+  -h, --help  show this text
+`,
+};
+
+/** Every command and group there is, by its words. */
+function* everything(node: Group | Leaf, words: string[] = []): Generator<string> {
+  yield words.join(" ");
+  if ("load" in node) return;
+  for (const [word, child] of Object.entries(node.commands)) yield* everything(child, [...words, word]);
+}
+
+describe("help texts", () => {
+  for (const [words, text] of Object.entries(texts)) {
+    test(`mcpgate ${words} --help`, async () => {
+      const captured = await capture([...words.split(" ").filter(Boolean), "--help"]);
+      expect(captured).toEqual({ exitCode: 0, stdout: text, stderr: "" });
+    });
+  }
+
+  test("no command is without", () => {
+    expect(Object.keys(texts).toSorted()).toEqual([...everything(tree)].toSorted());
+  });
+
+  test("lines are no longer than a wide terminal, summaries begin small and have no full stop", () => {
+    for (const text of Object.values(texts)) {
+      const [summary = ""] = text.split("\n");
+      expect(summary).toMatch(/^[a-z].*[^.]$/);
+      for (const line of text.split("\n")) expect(line.length).toBeLessThanOrEqual(120);
+    }
+  });
+
+  test("-h, help, and --help anywhere before -- give the same text", async () => {
+    const argvs = ["tokens add -h", "help tokens add", "tokens add --type=app --help", "tokens add --wrong --help"];
+    for (const argv of argvs) {
+      expect(await capture(argv.split(" "))).toEqual({ exitCode: 0, stdout: texts["tokens add"] ?? "", stderr: "" });
+    }
+  });
+});

@@ -1,0 +1,358 @@
+/**
+ * A whole mcpgate in a directory of its own: proxy, agent, users, each the compiled binary run as a person runs it.
+ * Every process that comes of it has the directory's name in its arguments or its environment, by which `stop` finds
+ * what is left.
+ */
+import {
+  accessSync,
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { stringify } from "yaml";
+import type { AuditEvent } from "../../src/event.ts";
+import { descendants, type Ended, eventually, processesWith, runCommand, type Service, startService } from "./processes.ts";
+
+export const ROOT = join(import.meta.dir, "../..");
+export const FIXTURES = join(import.meta.dir, "../fixtures");
+export const NODE = Bun.which("node") ?? process.execPath;
+export const isRoot = process.geteuid?.() === 0;
+/** Whoever runs the tests. */
+export const SELF = (await Bun.$`id -un`.text()).trim();
+
+export interface OsUser {
+  name: string;
+  uid: number;
+  gid: number;
+}
+
+/** Another OS user: one that is on every host, when the tests run as root; else there is nobody to switch to but us. */
+export const OTHER: OsUser = await osUser(isRoot ? "nobody" : SELF);
+
+async function osUser(name: string): Promise<OsUser> {
+  const id = async (flag: string): Promise<number> => Number(await Bun.$`id ${flag} ${name}`.text());
+  return { name, uid: await id("-u"), gid: await id("-g") };
+}
+
+export const PATH = process.env.PATH ?? "/usr/local/bin:/usr/bin:/bin";
+export const PASSWORD = "correct horse battery staple";
+
+/** The binary; built when nobody did so before. */
+async function builtBinary(): Promise<string> {
+  const path = join(ROOT, "dist/mcpgate");
+  if (!existsSync(path)) {
+    const { code, stderr } = await runCommand([process.execPath, "build.ts"], { cwd: ROOT, env: { PATH } });
+    if (code !== 0) throw new Error(`build.ts failed:\n${stderr}`);
+  }
+  return path;
+}
+
+export interface CliOptions {
+  /** MCPGATE_HOME: whose command it is. */
+  home?: string | undefined;
+  stdin?: string;
+  env?: Record<string, string>;
+  cwd?: string;
+  /** As root: run it as this OS user. */
+  user?: OsUser | undefined;
+}
+
+export interface AppDocument {
+  name: string;
+  labels?: Record<string, string>;
+  description?: string;
+  mcp: { command: string; args?: string[]; run_as_host_user?: string; env?: Record<string, string>; cwd?: string };
+}
+
+/** A directory with the binary in it, and commands that run there. */
+export class Place {
+  readonly dir: string;
+  /** The binary, under a name in `dir` that every OS user may run. */
+  readonly bin: string;
+
+  private constructor(dir: string) {
+    this.dir = dir;
+    this.bin = join(dir, "mcpgate");
+  }
+
+  static async open(): Promise<Place> {
+    const built = await builtBinary();
+    const place = new Place(mkdtempSync(join(tmpdir(), "mcpgate-e2e-")));
+    chmodSync(place.dir, 0o755);
+    try {
+      linkSync(built, place.bin);
+      accessSync(place.bin);
+    } catch {
+      copyFileSync(built, place.bin);
+    }
+    chmodSync(place.bin, 0o755);
+    return place;
+  }
+
+  path(...names: string[]): string {
+    return join(this.dir, ...names);
+  }
+
+  /** Writes YAML, or text as it is; 0600. */
+  file(name: string, content: object | string, mode = 0o600): string {
+    const path = this.path(name);
+    writeFileSync(path, typeof content === "string" ? content : stringify(content), { mode });
+    chmodSync(path, mode);
+    return path;
+  }
+
+  folder(name: string, mode = 0o700): string {
+    mkdirSync(this.path(name), { recursive: true });
+    chmodSync(this.path(name), mode);
+    return this.path(name);
+  }
+
+  /** A directory that belongs to an OS user. */
+  folderOf(user: OsUser, name: string): string {
+    const path = this.folder(name);
+    if (isRoot) chownSync(path, user.uid, user.gid);
+    return path;
+  }
+
+  env(home = this.path("nobody-home")): Record<string, string> {
+    return { PATH, HOME: this.dir, MCPGATE_HOME: home, MCPGATE_CONFIG: this.path("proxy.yaml") };
+  }
+
+  argv(args: string[], user?: CliOptions["user"]): string[] {
+    if (user === undefined || user.uid === process.getuid?.()) return [this.bin, ...args];
+    return ["setpriv", `--reuid=${user.uid}`, `--regid=${user.gid}`, "--clear-groups", "--", this.bin, ...args];
+  }
+
+  cli(args: string[], { home, stdin, env = {}, cwd = this.dir, user }: CliOptions = {}): Promise<Ended> {
+    return runCommand(this.argv(args, user), { env: { ...this.env(home), ...env }, cwd, stdin });
+  }
+
+  /** The stdout of a command that has to succeed. */
+  async ok(args: string[], options: CliOptions = {}): Promise<string> {
+    const { code, stdout, stderr } = await this.cli(args, options);
+    if (code !== 0) throw new Error(`mcpgate ${args.join(" ")} ended with code ${code}:\n${stderr}${stdout}`);
+    return stdout;
+  }
+
+  start(args: string[], { home, env = {}, cwd = this.dir, user }: CliOptions = {}): Service {
+    return startService(this.argv(args, user), { env: { ...this.env(home), ...env }, cwd });
+  }
+
+  /** Removes the directory and answers with what was still running; a test wants that to be nothing. */
+  async close(): Promise<string[]> {
+    const rest = () => processesWith(this.dir);
+    await eventually(() => rest().length === 0, { ms: 3_000 }).catch(() => {});
+    const left = rest();
+    for (const { pid } of left) process.kill(pid, "SIGKILL");
+    rmSync(this.dir, { recursive: true, force: true });
+    return left.map(({ pid, argv }) => `${pid} ${argv.join(" ")}`);
+  }
+}
+
+const module = (name: string): string => join(ROOT, "node_modules/@modelcontextprotocol", name, "dist/index.js");
+
+/** The apps that tests may choose from. */
+export function knownApps(place: Place) {
+  const env = { MCPGATE_TEST: place.dir };
+  const app = (name: string, command: string, args: string[], more: Record<string, string> = {}): AppDocument => ({
+    name,
+    labels: { env: "test" },
+    description: `${name} MCP server`,
+    mcp: { command, args, env: { ...env, ...more }, run_as_host_user: SELF },
+  });
+  return {
+    demo: app("demo", place.bin, ["demo-server"]),
+    /** Logs each line that it receives to `seen.jsonl`. */
+    echo: app("echo", NODE, [join(FIXTURES, "servers/echo.mjs")], { SEEN: place.path("seen.jsonl") }),
+    everything: app("everything", NODE, [module("server-everything"), "stdio"]),
+    filesystem: app("filesystem", NODE, [module("server-filesystem"), place.path("files")]),
+    memory: app("memory", NODE, [module("server-memory")], { MEMORY_FILE_PATH: place.path("memory.jsonl") }),
+  } satisfies Record<string, AppDocument>;
+}
+
+export interface ClusterOptions {
+  apps?: (AppDocument | keyof ReturnType<typeof knownApps>)[];
+  /** User → roles. Each is invited, sets a password and logs in. */
+  users?: Record<string, string[]>;
+  /** Role documents, made before the users. */
+  roles?: object[];
+}
+
+/** Reads, and nothing else: lists are filtered for it, and calls denied. */
+export const READER = role("reader", ["read_*", "get-*", "echo"]);
+
+export function role(name: string, tools: string[], deny: string[] = []): object {
+  return {
+    kind: "role",
+    version: "v8",
+    metadata: { name },
+    spec: {
+      allow: { app_labels: { "*": "*" }, mcp: { tools } },
+      ...(deny.length === 0 ? {} : { deny: { app_labels: { "*": "*" }, mcp: { tools: deny } } }),
+    },
+  };
+}
+
+export class Cluster {
+  readonly place: Place;
+  proxy: Service;
+  agent: Service;
+  /** HOST:PORT, for good: a proxy that starts again takes the same port. */
+  readonly address: string;
+  readonly pin: string;
+
+  private constructor(place: Place, proxy: Service, agent: Service, address: string, pin: string) {
+    this.place = place;
+    this.proxy = proxy;
+    this.agent = agent;
+    this.address = address;
+    this.pin = pin;
+  }
+
+  static async start({ apps = ["demo", "echo"], users = {}, roles = [] }: ClusterOptions = {}): Promise<Cluster> {
+    const place = await Place.open();
+    const { proxy, address, pin } = await startProxy(place);
+    const token = place.file("token", await place.ok(["tokens", "add", "--type=app", "--format=text"]));
+    const known = knownApps(place);
+    place.folder("files");
+    writeAgentConfig(
+      place,
+      { address, pin, token },
+      apps.map((app) => (typeof app === "string" ? known[app] : app)),
+    );
+    const agent = place.start(["agent", "start", "-c", place.path("agent.yaml")]);
+    const cluster = new Cluster(place, proxy, agent, address, pin);
+    const created = async () => {
+      if (roles.length === 0) return;
+      place.file("roles.yaml", roles.map((each) => stringify(each)).join("---\n"));
+      await place.ok(["create", "-f", "roles.yaml"]);
+    };
+    const invited = created().then(() =>
+      Promise.all(Object.entries(users).map(([name, names]) => cluster.addUser(name, names))),
+    );
+    await Promise.all([agent.ready, invited]);
+    return cluster;
+  }
+
+  home(user: string): string {
+    return this.place.path("home", user);
+  }
+
+  /** A user who is logged in. */
+  async addUser(name: string, roles: string[]): Promise<void> {
+    const { place } = this;
+    const added = JSON.parse(await place.ok(["users", "add", name, `--roles=${roles.join(",")}`, "--format=json"]));
+    const options = { home: this.home(name), stdin: `${PASSWORD}\n` };
+    await place.ok(["client", "accept-invite", added.invite_url, `--ca-pin=${this.pin}`, "--password-stdin"], options);
+    await this.login(name);
+  }
+
+  async login(name: string, home = this.home(name), more: CliOptions = {}): Promise<string> {
+    const args = ["client", "login", `--proxy=${this.address}`, `--user=${name}`, `--ca-pin=${this.pin}`];
+    return this.place.ok([...args, "--password-stdin"], { home, stdin: `${PASSWORD}\n`, ...more });
+  }
+
+  /** A command as that user. */
+  as(user: string, args: string[], more: CliOptions = {}): Promise<Ended> {
+    return this.place.cli(args, { home: this.home(user), ...more });
+  }
+
+  /** `audit ls --format=json` with these flags. */
+  async events(...flags: string[]): Promise<AuditEvent[]> {
+    return JSON.parse(await this.place.ok(["audit", "ls", "--format=json", ...flags]));
+  }
+
+  /** The same, once `enough` says so: events reach the proxy a moment after what they tell about. */
+  eventsOnce(enough: (events: AuditEvent[]) => boolean, ...flags: string[]): Promise<AuditEvent[]> {
+    return eventually(async () => {
+      const events = await this.events(...flags);
+      return enough(events) ? events : undefined;
+    });
+  }
+
+  async sessions(): Promise<{ sid: string; user: string; app: string }[]> {
+    return JSON.parse(await this.place.ok(["sessions", "ls", "--format=json"]));
+  }
+
+  /** Pids of the servers that the agent runs. */
+  servers(): number[] {
+    return descendants(this.agent.pid);
+  }
+
+  /** The lines that the echo server received. */
+  seen(): string[] {
+    const file = this.place.path("seen.jsonl");
+    return existsSync(file) ? readFileSync(file, "utf8").trimEnd().split("\n") : [];
+  }
+
+  async restartProxy(): Promise<void> {
+    await this.proxy.stop();
+    await this.startProxy();
+  }
+
+  async startProxy(): Promise<void> {
+    this.proxy = this.place.start(["proxy", "start"]);
+    await this.proxy.ready;
+  }
+
+  async startAgent(): Promise<void> {
+    this.agent = this.place.start(["agent", "start", "-c", this.place.path("agent.yaml")]);
+    await this.agent.ready;
+  }
+
+  /** Stops everything; answers with what was left running after it. */
+  async stop(): Promise<string[]> {
+    console.log(JSON.stringify(processesWith(this.place.dir)));
+    setTimeout(async () => console.log(this.agent.stderr(), JSON.stringify(processesWith(this.place.dir)), JSON.stringify(await this.sessions().catch(String))), 3500);
+    await this.agent.stop();
+    console.log("agent stopped");
+    await this.proxy.stop();
+    return this.place.close();
+  }
+}
+
+/** On any free port first; the configuration then names the port, so that it can start again there. */
+export async function startProxy(place: Place): Promise<{ proxy: Service; address: string; pin: string }> {
+  const write = (listen_addr: string) =>
+    place.file("proxy.yaml", {
+      version: "v1",
+      mcpgate: { data_dir: place.dir },
+      proxy_service: { enabled: true, listen_addr },
+    });
+  write("127.0.0.1:0");
+  const proxy = place.start(["proxy", "start"]);
+  const line = await proxy.ready;
+  const address = /127\.0\.0\.1:\d+/.exec(line)?.[0] ?? "";
+  const pin = /sha256:[0-9a-f]{64}/.exec(line)?.[0] ?? "";
+  if (address === "" || pin === "") throw new Error(`the proxy said: ${line}`);
+  write(address);
+  return { proxy, address, pin };
+}
+
+export function writeAgentConfig(
+  place: Place,
+  o: { address: string; pin: string; token: string },
+  apps: AppDocument[],
+  name = "agent.yaml",
+  dataDir = place.dir,
+): string {
+  return place.file(name, {
+    version: "v1",
+    mcpgate: {
+      data_dir: dataDir,
+      proxy_server: o.address,
+      join_params: { method: "token", token_name: o.token },
+      ca_pin: o.pin,
+    },
+    app_service: { enabled: true, apps },
+  });
+}

@@ -1,0 +1,78 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { type Line, LineSplitter } from "../../src/mcp/lines.ts";
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+const shown = (line: Line | undefined) =>
+  line === undefined ? undefined : "bytes" in line ? decoder.decode(line.bytes) : line.overflow;
+
+describe("LineSplitter", () => {
+  test("finds the same lines however the bytes are cut", () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.string({ unit: fc.constantFrom("a", "é", "\r", " ", "\n"), maxLength: 20 })),
+        fc.array(fc.nat(7)),
+        (texts, cuts) => {
+          const all = encoder.encode(texts.join("\n"));
+          const splitter = new LineSplitter(1000);
+          const lines: Line[] = [];
+          let at = 0;
+          for (let i = 0; at < all.length; i += 1) {
+            const size = (cuts[i % Math.max(1, cuts.length)] ?? 3) + 1;
+            lines.push(...splitter.push(all.slice(at, at + size)));
+            at += size;
+          }
+          const last = splitter.end();
+          const seen = [...lines, ...(last ? [last] : [])].map(shown);
+          expect(seen).toEqual(
+            decoder
+              .decode(all)
+              .split(/(?<=\n)/)
+              .filter((row) => row !== ""),
+          );
+          expect(splitter.end()).toBeUndefined();
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  test("copies nothing when a line lies within one chunk", () => {
+    const chunk = encoder.encode("one\ntwo\nthree");
+    const [one, two] = new LineSplitter(100).push(chunk);
+    for (const line of [one, two]) expect(line && "bytes" in line && line.bytes.buffer === chunk.buffer).toBe(true);
+  });
+
+  test("reports a line over the cap once, at its end, with its edges, and goes on", () => {
+    for (const size of [1, 7, 100, 5000]) {
+      const splitter = new LineSplitter(1000);
+      const long = `{"id":1,${"x".repeat(3000)},"id":2}\n`;
+      const all = encoder.encode(`ok\n${long}fine\n`);
+      const lines: Line[] = [];
+      for (let at = 0; at < all.length; at += size) lines.push(...splitter.push(all.slice(at, at + size)));
+      expect(lines.map(shown)).toEqual(["ok\n", long.length, "fine\n"]);
+      const edges = lines[1];
+      if (edges === undefined || "bytes" in edges) throw new Error("no overflow");
+      expect(decoder.decode(edges.head)).toBe(long.slice(0, 512));
+      expect(decoder.decode(edges.tail)).toBe(long.slice(-512));
+    }
+  });
+
+  test("takes a line of exactly the cap", () => {
+    const splitter = new LineSplitter(4);
+    expect(splitter.push(encoder.encode("abc\nabcd\n")).map(shown)).toEqual(["abc\n", 5]);
+    splitter.push(encoder.encode("abcde"));
+    expect(shown(splitter.end())).toBe(5);
+  });
+
+  test("is linear when bytes come one by one", () => {
+    const splitter = new LineSplitter(10_000_000);
+    const byte = encoder.encode("a");
+    const started = performance.now();
+    for (let i = 0; i < 1_000_000; i += 1) splitter.push(byte);
+    const [line] = splitter.push(encoder.encode("\n"));
+    expect(shown(line)).toHaveLength(1_000_001);
+    expect(performance.now() - started).toBeLessThan(5000);
+  });
+});

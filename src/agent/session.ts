@@ -230,7 +230,8 @@ export class Session {
     const told = tail === "" ? reason : `${reason}; its last words:\n${tail}`;
     this.#apply(this.#gate.abandon(told, "unknown"));
     this.link.end();
-    await Promise.race([this.link.flushed(), Bun.sleep(FLUSH_MS)]);
+    // A client that is away may come back for what its server last said, not for a session that was taken away.
+    if (this.link.attached || code !== "session_gone") await Promise.race([this.link.flushed(), Bun.sleep(FLUSH_MS)]);
     this.link.close(code, told);
     const how = await exit;
     this.#options.log.info("session.end", { reason, ...(how === undefined ? {} : { exit: how.message }) });

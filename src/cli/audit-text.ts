@@ -29,6 +29,13 @@ function details(event: AuditEvent): string {
     outcome,
     event.duration_ms === undefined ? undefined : `${event.duration_ms} ms`,
     event.error,
+    ...Object.entries(event.details ?? {}).map(([key, value]) => detail(key, value)),
   ];
   return parts.filter((part) => part !== undefined && part !== "").join(" ");
+}
+
+/** `roles=dev,auditor`; what is no plain value is for programs. */
+function detail(key: string, value: unknown): string | undefined {
+  const text = Array.isArray(value) ? value.join(",") : typeof value === "object" ? "" : String(value ?? "");
+  return text === "" ? undefined : `${key}=${text.length > 100 ? `${text.slice(0, 99)}…` : text}`;
 }

@@ -13,6 +13,7 @@ export const connect = command({
   async run(context, { name }) {
     const { clientHome } = await import("../client/state.ts");
     const home = clientHome(context.env);
-    return await context.services.runConnect({ app: name, home, log: context.createLog({ severity: "WARN" }) });
+    const log = context.createLog({ severity: "WARN" });
+    return await context.services.runConnect({ app: name, home, log, stopped: context.untilStopped() });
   },
 });

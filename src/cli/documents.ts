@@ -2,15 +2,16 @@
 import { readFileSync } from "node:fs";
 import { LineCounter, parseAllDocuments } from "yaml";
 import { nearest } from "../config/nearest.ts";
+import { locate, type Path } from "../config/positions.ts";
 import { Failure } from "../errors.ts";
 import type { Context } from "./context.ts";
 
 export interface ResourceDocument {
-  /** FILE:LINE of its first line. */
-  place: string;
   document: unknown;
   /** `metadata.name`, where it is one. */
   name: string | undefined;
+  /** FILE:LINE:COL of what is at a dotted path (`spec.allow.mcp`) in the document, or of the document itself. */
+  placeOf(path: string): string;
 }
 
 /**
@@ -20,6 +21,7 @@ export interface ResourceDocument {
  */
 export async function loadDocuments(context: Context, file: string): Promise<ResourceDocument[]> {
   const text = file === "-" ? await context.readStdin() : readText(file);
+  const shownAs = file === "-" ? "standard input" : file;
   const lines = new LineCounter();
   const parsed = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, logLevel: "error" });
   const resources: ResourceDocument[] = [];
@@ -28,15 +30,20 @@ export async function loadDocuments(context: Context, file: string): Promise<Res
     if (broken !== undefined) {
       const { line, col } = lines.linePos(broken.pos[0]);
       const [message = ""] = broken.message.split("\n");
-      throw new Failure("config", `${file}:${line}:${col}: ${message.charAt(0).toLowerCase()}${message.slice(1)}`);
+      throw new Failure("config", `${shownAs}:${line}:${col}: ${message.charAt(0).toLowerCase()}${message.slice(1)}`);
     }
     const value: unknown = document.toJS({ maxAliasCount: 100 });
     if (value === null || value === undefined) continue;
-    const place = `${file}:${lines.linePos(document.contents?.range?.[0] ?? 0).line}`;
-    for (const each of Array.isArray(value) ? value : [value]) resources.push(checkKind(each, place));
+    const placeIn = (prefix: Path) => (path: string) => {
+      const steps = [...prefix, ...path.split(".").filter((step) => step !== "")];
+      const { line, column } = locate(document, lines, steps, "key");
+      return `${shownAs}:${line}:${column}`;
+    };
+    if (!Array.isArray(value)) resources.push(checkKind(value, placeIn([])));
+    else for (const [index, each] of value.entries()) resources.push(checkKind(each, placeIn([index])));
   }
   if (resources.length > 0) return resources;
-  throw new Failure("config", `${file}: holds no document`, { hint: "for an example: mcpgate get role/mcp-user" });
+  throw new Failure("config", `${shownAs}: holds no document`, { hint: "for an example: mcpgate get role/mcp-user" });
 }
 
 function readText(file: string): string {
@@ -50,14 +57,14 @@ function readText(file: string): string {
   }
 }
 
-function checkKind(document: unknown, place: string): ResourceDocument {
+function checkKind(document: unknown, placeOf: ResourceDocument["placeOf"]): ResourceDocument {
   const { kind, metadata } = (document ?? {}) as { kind?: unknown; metadata?: { name?: unknown } | null };
   if (kind !== "role") {
     const near = typeof kind === "string" ? nearest(kind, ["role"]) : undefined;
-    const found = kind === undefined ? "the document has no kind" : `the document has the kind ${JSON.stringify(kind)}`;
-    const hint = near === undefined ? "only roles can be created: kind: role" : `did you mean: kind: ${near}`;
-    throw new Failure("config", `${place}: ${found}`, { hint });
+    const found = kind === undefined ? "kind: is required" : `kind: ${JSON.stringify(kind)} can't be created`;
+    const hint = near === undefined ? "only roles can be: kind: role" : `did you mean: kind: ${near}`;
+    throw new Failure("config", `${placeOf("kind")}: ${found}`, { hint });
   }
   const name = metadata?.name;
-  return { place, document, name: typeof name === "string" && name !== "" ? name : undefined };
+  return { document, placeOf, name: typeof name === "string" && name !== "" ? name : undefined };
 }

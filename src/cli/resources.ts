@@ -30,14 +30,16 @@ export const create = command({
   async run(context, { file, force, config }) {
     const documents = await loadDocuments(context, file);
     await withAdminApi(context, config, async (api) => {
-      for (const { place, document, name } of documents) {
+      for (const { document, name, placeOf } of documents) {
         try {
           const role = await putRole(api, document, name, force === true);
           await context.out.print(`role "${role.name}" has been ${role.created ? "created" : "updated"}\n`);
         } catch (error) {
           if (!(error instanceof Failure)) throw error;
           const hint = error.code === "already_exists" ? `mcpgate create -f ${file} --force` : error.hint;
-          throw new Failure(error.code, `${place}: ${error.message}`, { hint, cause: error });
+          // what is wrong with the document begins with its dotted path
+          const [, path = ""] = /^([a-z_][^\s:]*): /.exec(error.message) ?? [];
+          throw new Failure(error.code, `${placeOf(path)}: ${error.message}`, { hint, cause: error });
         }
       }
     });

@@ -20,11 +20,19 @@ export interface ConnectOptions {
   stdin?: AsyncIterable<Uint8Array>;
   /** Resolves when the bytes are written: a reader that stops, stops us. */
   write?(bytes: Uint8Array): Promise<void>;
+  /** Resolves when we are to stop: SIGTERM is how MCP clients end a server that they have no use for. */
+  stopped?: Promise<void>;
 }
 
-/** Resolves with the exit code when stdin has ended and the last answer is written. */
+/** Resolves with the exit code when stdin has ended and the last answer is written, or the session ended by `stopped`. */
 export async function runConnect(options: ConnectOptions): Promise<number> {
   const bridge = new Bridge(options, options.write ?? stdoutWriter());
+  const stopped = options.stopped?.then(() => bridge.stop());
+  await Promise.race([serve(bridge, options), ...(stopped === undefined ? [] : [stopped])]);
+  return 0;
+}
+
+async function serve(bridge: Bridge, options: ConnectOptions): Promise<void> {
   const lines = new LineSplitter(DEFAULT_CODEC_LIMITS.maxBytes);
   for await (const chunk of options.stdin ?? Bun.stdin.stream()) {
     for (const line of lines.push(chunk)) await bridge.fromClient(line);
@@ -32,8 +40,10 @@ export async function runConnect(options: ConnectOptions): Promise<number> {
   const rest = lines.end();
   if (rest !== undefined) await bridge.fromClient(rest);
   await bridge.end();
-  return 0;
 }
+
+/** A session that is just opening is given this long, to be closed then. */
+const STOP_OPENING_MS = 1_000;
 
 function stdoutWriter(): (bytes: Uint8Array) => Promise<void> {
   const writer = Bun.stdout.writer();
@@ -98,6 +108,12 @@ class Bridge {
     if (session === undefined) return;
     session.link.end();
     await this.#finished.promise;
+  }
+
+  /** Ends the session now, so that nothing of it stays on the agent's host until its client could have come back. */
+  async stop(): Promise<void> {
+    const session = await Promise.race([this.#session(), Bun.sleep(STOP_OPENING_MS)]);
+    await session?.close("the client was stopped");
   }
 
   async #session(): Promise<ClientSession | undefined> {

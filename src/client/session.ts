@@ -28,6 +28,8 @@ export interface ClientSessionOptions {
 const ASK_MS = 12_000;
 const LOST_MS = 25_000;
 const WATCH_MS = 3_000;
+/** How long the proxy may take to hear that the session is over. */
+const LAST_WORDS_MS = 1_000;
 /** As long as agents keep a session whose client is gone, unless they were told otherwise. */
 const GIVE_UP_MS = 600_000;
 /** Answers after which another try would get the same one. */
@@ -71,6 +73,13 @@ export class ClientSession {
       clearInterval(this.#watch);
       throw this.#explained(Failure.from(error));
     }
+  }
+
+  /** Ends the session for good, and resolves when the other end can be expected to know. */
+  async close(message: string): Promise<void> {
+    const closed = this.link.attached ? this.#connection?.closed : undefined;
+    this.link.close("end", message);
+    if (closed !== undefined) await Promise.race([closed, Bun.sleep(LAST_WORDS_MS)]);
   }
 
   async #connect(): Promise<void> {

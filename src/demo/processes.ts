@@ -25,7 +25,8 @@ export function demoProcesses(self: string[], baseEnv: Record<string, string>): 
         stderr: "pipe",
       });
       const [stdout, stderr, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
-      if (code !== 0) throw new Failure("internal", `mcpgate ${args.join(" ")} failed with exit code ${code}\n${stderr.trim()}`);
+      if (code !== 0)
+        throw new Failure("internal", `mcpgate ${args.join(" ")} failed with exit code ${code}\n${stderr.trim()}`);
       return stdout;
     },
 

@@ -15,6 +15,8 @@ import { connectionFailure, type Trust, tlsOptions } from "./trust.ts";
 export interface Connection extends Carrier {
   sendText(message: object): void;
   readonly open: boolean;
+  /** Resolves when the socket is closed for good: what was sent before `close` is on its way then. */
+  readonly closed: Promise<void>;
 }
 
 export interface DialOptions {
@@ -42,8 +44,10 @@ export function dial(options: DialOptions): Promise<Connection> {
   } as Bun.WebSocketOptions);
   socket.binaryType = "nodebuffer";
   let state: "dialling" | "challenged" | "open" | "closed" = "dialling";
+  const closed = Promise.withResolvers<void>();
 
   const connection: Connection = {
+    closed: closed.promise,
     get open() {
       return state === "open";
     },
@@ -117,7 +121,10 @@ export function dial(options: DialOptions): Promise<Connection> {
     const message = "message" in event && typeof event.message === "string" ? event.message : "connection failed";
     if (state === "dialling") fail(connectionFailure(trust.proxy, new Error(message)));
   };
-  socket.onclose = (event) => ended(event.reason || `code ${event.code}`);
+  socket.onclose = (event) => {
+    closed.resolve();
+    ended(event.reason || `code ${event.code}`);
+  };
   return promise;
 }
 

@@ -8,8 +8,8 @@ import { guessId, readId } from "./id.ts";
 import { type CodecLimits, DEFAULT_CODEC_LIMITS, type Invalid, type Message } from "./message.ts";
 import { readTarget } from "./params.ts";
 import { Scanner } from "./scan.ts";
-import { decodeString } from "./strings.ts";
-import { cleanText, isText, Lookalikes, ObjectView } from "./view.ts";
+import { isText } from "./strings.ts";
+import { cleanString, Lookalikes, ObjectView } from "./view.ts";
 
 const LF = 0x0a;
 const CR = 0x0d;
@@ -20,7 +20,6 @@ const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
 const MESSAGE_KEYS = new Lookalikes(["jsonrpc", "id", "method", "params", "result", "error"]);
-const META_KEYS = new Lookalikes(["_meta"]);
 
 // One is enough: decoding never waits.
 const scanner = new Scanner();
@@ -126,7 +125,6 @@ function call(bytes: Uint8Array, places: Places, limits: CodecLimits): Message {
   const method = readMethod(bytes, places);
   const params = places.params === 0 ? undefined : places.body;
   if (params === undefined && places.params !== 0) throw new Fault(INVALID_PARAMS, `"params" is not an object`);
-  params?.refuseLookalikes(META_KEYS);
   const id = places.id === 0 ? undefined : readId(bytes, { start: places.id, end: places.idEnd }, limits.maxIdChars);
   const target = readTarget(method, params, scanner, limits, bytes);
   if (id === undefined) return { kind: "notification", method, params, target, bytes };
@@ -134,9 +132,8 @@ function call(bytes: Uint8Array, places: Places, limits: CodecLimits): Message {
 }
 
 function readMethod(bytes: Uint8Array, places: Places): string {
-  const method = decodeString(bytes, places.method + 1, places.methodEnd - 1);
   try {
-    return cleanText(method, "method", 256);
+    return cleanString(bytes, places.method + 1, places.methodEnd - 1, "method", 256);
   } catch (fault) {
     throw fault instanceof Fault ? new Fault(INVALID_REQUEST, fault.reason) : fault;
   }

@@ -3,32 +3,31 @@ import { Fault, INVALID_PARAMS } from "./fault.ts";
 import { readId } from "./id.ts";
 import type { CodecLimits, Id, ListKind, Target } from "./message.ts";
 import type { Scanner } from "./scan.ts";
-import { decodeString } from "./strings.ts";
-import { cleanText, Lookalikes, ObjectView, type Span } from "./view.ts";
+import { cleanString, Lookalikes, ObjectView, type Span } from "./view.ts";
 
 /** The `_meta` key that ties a notification to its `subscriptions/listen` request (2026-07-28). */
 export const SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId";
 
-const LISTS: Record<string, ListKind> = {
-  "tools/list": "tools",
-  "prompts/list": "prompts",
-  "resources/list": "resources",
-  "resources/templates/list": "templates",
-};
+const LISTS: ReadonlyMap<string, ListKind> = new Map([
+  ["tools/list", "tools"],
+  ["prompts/list", "prompts"],
+  ["resources/list", "resources"],
+  ["resources/templates/list", "templates"],
+]);
 
 /** The methods whose requests are about something that has a name, or that are answered with names. */
-const READERS: Record<string, (params: Params) => Target> = {
-  "tools/call": (params) => named(params, "tool"),
-  "prompts/get": (params) => named(params, "prompt"),
-  "resources/read": resource,
-  "resources/subscribe": resource,
-  "resources/unsubscribe": resource,
-  "notifications/resources/updated": resource,
-  "completion/complete": completion,
-  "subscriptions/listen": listen,
-  "notifications/subscriptions/acknowledged": listen,
-  "notifications/cancelled": cancelled,
-};
+const READERS: ReadonlyMap<string, (params: Params) => Target> = new Map([
+  ["tools/call", (params) => named(params, "tool")],
+  ["prompts/get", (params) => named(params, "prompt")],
+  ["resources/read", resource],
+  ["resources/subscribe", resource],
+  ["resources/unsubscribe", resource],
+  ["notifications/resources/updated", resource],
+  ["completion/complete", completion],
+  ["subscriptions/listen", listen],
+  ["notifications/subscriptions/acknowledged", listen],
+  ["notifications/cancelled", cancelled],
+]);
 
 interface Params {
   view: ObjectView;
@@ -36,6 +35,7 @@ interface Params {
   limits: CodecLimits;
 }
 
+const META_KEYS = new Lookalikes(["_meta"]);
 const CALL_KEYS = new Lookalikes(["name", "arguments", "_meta", "task", "inputResponses", "requestState"]);
 const URI_KEYS = new Lookalikes(["uri", "_meta", "inputResponses", "requestState"]);
 const COMPLETE_KEYS = new Lookalikes(["ref", "argument", "context", "_meta"]);
@@ -60,17 +60,19 @@ export function readTarget(
   limits: CodecLimits,
   bytes: Uint8Array,
 ): Target {
-  const list = Object.hasOwn(LISTS, method) ? LISTS[method] : undefined;
-  if (list !== undefined) {
-    if (view !== undefined) {
-      view.refuseLookalikes(LIST_KEYS);
-      // As a task, the list would come back as the answer to another request, past the filter.
-      if (view.find("task") !== -1) throw new Fault(INVALID_PARAMS, "a list cannot be asked for as a task");
-    }
-    return { kind: "list", list };
+  const read = READERS.get(method);
+  if (read !== undefined) return read({ view: view ?? new ObjectView(bytes), scanner, limits });
+  const list = LISTS.get(method);
+  if (list === undefined) {
+    view?.refuseLookalikes(META_KEYS);
+    return NONE;
   }
-  const read = Object.hasOwn(READERS, method) ? READERS[method] : undefined;
-  return read === undefined ? NONE : read({ view: view ?? new ObjectView(bytes), scanner, limits });
+  if (view !== undefined) {
+    view.refuseLookalikes(LIST_KEYS);
+    // As a task, the list would come back as the answer to another request, past the filter.
+    if (view.find("task") !== -1) throw new Fault(INVALID_PARAMS, "a list cannot be asked for as a task");
+  }
+  return { kind: "list", list };
 }
 
 function named({ view, limits }: Params, kind: "tool" | "prompt"): Target {
@@ -158,7 +160,7 @@ function texts({ view, scanner, limits }: Params, span: Span): string[] {
     if (bytes[i] !== QUOTE)
       throw new Fault(INVALID_PARAMS, `"resourceSubscriptions" holds something else than strings`);
     const end = scanner.string(i);
-    out.push(cleanText(decodeString(bytes, i + 1, end - 1), "resourceSubscriptions", limits.maxNameChars));
+    out.push(cleanString(bytes, i + 1, end - 1, "resourceSubscriptions", limits.maxNameChars));
     i = scanner.space(end);
     if (bytes[i] === COMMA) i = scanner.space(i + 1);
   }

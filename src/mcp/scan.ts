@@ -30,8 +30,9 @@ const EMPTY = new Uint8Array(0);
 /** Bit 7 of every byte of a word. */
 const HIGH_BITS = 0x80808080 | 0;
 
-/** A string that goes on after this many bytes is searched a word at a time. */
-const LONG_STRING = 32;
+/** A string that goes on after this many bytes is searched a word at a time; the first one pays for the view of words. */
+const LONG_STRING = 16;
+const FIRST_LONG_STRING = 128;
 
 export class Scanner {
   readonly #keys = new KeyStack();
@@ -81,7 +82,7 @@ export class Scanner {
   string(at: number): number {
     const bytes = this.#bytes;
     let i = at + 1;
-    let long = i + LONG_STRING;
+    let long = i + (this.#words === undefined ? FIRST_LONG_STRING : LONG_STRING);
     for (;;) {
       const byte = bytes[i] as number;
       if (byte === QUOTE) return i + 1;

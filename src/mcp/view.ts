@@ -1,7 +1,7 @@
 /** The members of one scanned object, as places in the line. Nothing is decoded until somebody asks. */
 import { Fault, INVALID_PARAMS, INVALID_REQUEST } from "./fault.ts";
 import type { Scanner } from "./scan.ts";
-import { decodeString, fold } from "./strings.ts";
+import { decodeString, fold, isText, shortText } from "./strings.ts";
 
 const QUOTE = 0x22;
 const CLOSE_OBJECT = 0x7d;
@@ -71,7 +71,7 @@ export class ObjectView {
     if (at === -1) return undefined;
     const start = this.places[at + 2] as number;
     if (this.bytes[start] !== QUOTE) throw new Fault(INVALID_PARAMS, `"${key}" is not a string`);
-    return cleanText(decodeString(this.bytes, start + 1, (this.places[at + 3] as number) - 1), key, maxChars);
+    return cleanString(this.bytes, start + 1, (this.places[at + 3] as number) - 1, key, maxChars);
   }
 
   /** Whether the member is there with exactly these bytes as its value. */
@@ -103,7 +103,12 @@ export class Lookalikes {
   }
 
   check(bytes: Uint8Array, start: number, end: number): void {
-    for (const key of this.#keys) if (isText(bytes, start, end, key)) return;
+    const keys = this.#keys;
+    const length = end - start;
+    for (let i = 0; i < keys.length; i += 1) {
+      const key = keys[i] as string;
+      if (key.length === length && isText(bytes, start, end, key)) return;
+    }
     let plain = true;
     for (let i = start; i < end; i += 1) {
       const byte = bytes[i] as number;
@@ -113,7 +118,9 @@ export class Lookalikes {
       }
     }
     if (plain) {
-      for (const lower of this.#lower) if (isFolded(bytes, start, end, lower)) lookalike(lower);
+      for (const lower of this.#lower) {
+        if (lower.length === length && isFolded(bytes, start, end, lower)) lookalike(lower);
+      }
       return;
     }
     const folded = fold(decodeString(bytes, start, end));
@@ -123,13 +130,6 @@ export class Lookalikes {
 
 function lookalike(lower: string): never {
   throw new Fault(INVALID_REQUEST, `a key that may be mistaken for "${lower}"`);
-}
-
-/** Whether these bytes are this ASCII text. */
-export function isText(bytes: Uint8Array, start: number, end: number, text: string): boolean {
-  if (end - start !== text.length) return false;
-  for (let i = 0; i < text.length; i += 1) if (bytes[start + i] !== text.charCodeAt(i)) return false;
-  return true;
 }
 
 function isFolded(bytes: Uint8Array, start: number, end: number, lower: string): boolean {
@@ -142,8 +142,14 @@ function isFolded(bytes: Uint8Array, start: number, end: number, lower: string):
   return true;
 }
 
-/** Text that is compared with rules: no lone surrogates, no control characters, not empty, not endless. */
-export function cleanText(text: string, what: string, maxChars: number): string {
+/**
+ * The text between these quotes, which is compared with rules: no lone surrogates, no control characters, not empty, not
+ * endless. `maxChars` is at least 64.
+ */
+export function cleanString(bytes: Uint8Array, start: number, end: number, what: string, maxChars: number): string {
+  const short = shortText(bytes, start, end);
+  if (short !== undefined && short !== "") return short;
+  const text = decodeString(bytes, start, end);
   if (text.length === 0) throw new Fault(INVALID_PARAMS, `"${what}" is empty`);
   if (text.length > maxChars) throw new Fault(INVALID_PARAMS, `"${what}" is longer than ${maxChars} characters`);
   if (!text.isWellFormed()) throw new Fault(INVALID_PARAMS, `"${what}" holds a lone surrogate`);

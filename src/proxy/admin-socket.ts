@@ -51,7 +51,7 @@ export function openAdminSocket({ path, log, fetch }: AdminSocketOptions): { clo
           if (end === -1) return;
           held.done = true;
           const uid = peerUid((socket as unknown as { fd: number }).fd);
-          answer(held.text.slice(0, end), uid, fetch)
+          void answer(held.text.slice(0, end), uid, fetch)
             .catch((error: unknown) => {
               log.error("admin.failed", { error: Failure.from(error).message });
               return { status: 500, body: { error: new Failure("internal", "internal error; see the proxy's log") } };

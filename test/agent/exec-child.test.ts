@@ -2,7 +2,7 @@
 import { afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, closeSync, openSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { hostAccounts, loadHostUser } from "../../src/agent/host-user.ts";
+import { hostAccounts, loadHostUser, loadHostUserById } from "../../src/agent/host-user.ts";
 import { DEFAULT_PATH, type Orders } from "../../src/agent/launch.ts";
 import { Ledger } from "../../src/agent/ledger.ts";
 import { loadLibc, openPipe } from "../../src/agent/libc.ts";
@@ -86,7 +86,9 @@ describe.skipIf(!isLinux)("a server's process", () => {
         return at < 0 ? [] : [[pair.slice(0, at), pair.slice(at + 1)]];
       }),
     );
-    const user = await loadHostUser(hostUser ?? process.env.USER ?? "");
+    const user = await (hostUser === undefined
+      ? loadHostUserById(process.getuid?.() ?? -1, process.getgid?.() ?? -1)
+      : loadHostUser(hostUser));
     expect(found).toEqual({
       ...env,
       HOME: user.home,
@@ -141,7 +143,7 @@ describe.skipIf(!isLinux || !isRoot)("switching to a host user (needs root)", ()
   });
 
   test("begins in the user's home, or in / where that can't be entered", async () => {
-    const folder = makeFolder();
+    using folder = makeFolder();
     const accounts = {
       find: async () => `nobody:x:65534:65534::${folder.path}:/bin/sh`,
     };
@@ -157,7 +159,7 @@ describe.skipIf(!isLinux || !isRoot)("switching to a host user (needs root)", ()
   });
 
   test("LD_PRELOAD in the server's environment acts in the server, never in the helper that is root", async () => {
-    const folder = makeFolder();
+    using folder = makeFolder();
     chmodSync(folder.path, 0o777);
     const mark = join(folder.path, "mark");
     const library = join(folder.path, "probe.so");
@@ -172,7 +174,6 @@ describe.skipIf(!isLinux || !isRoot)("switching to a host user (needs root)", ()
       server.endInput();
       await server.exited;
       expect(server.stderrTail().filter((line) => line.includes("probe.so")).length).toBeLessThanOrEqual(1);
-      folder.remove();
       return;
     }
     writeFileSync(`${library}.c`, PROBE);
@@ -188,7 +189,6 @@ describe.skipIf(!isLinux || !isRoot)("switching to a host user (needs root)", ()
     await run("cat", [], { hostUser: "nobody", env });
     const nobody = await loadHostUser("nobody");
     expect(readFileSync(mark, "utf8")).toBe(`${nobody.uid}\n`);
-    folder.remove();
   });
 });
 

@@ -81,15 +81,16 @@ export async function run(command: string, args: string[], more: Partial<StartOp
   return started.output();
 }
 
-/** A folder that every host user may enter, with copies of these fixture servers. */
-export function makeFolder(...fixtures: string[]): { path: string; remove(): void } {
+/** A folder that every host user may enter (`using` removes it), with copies of these fixture servers. */
+export function makeFolder(...fixtures: string[]): { path: string; remove(): void } & Disposable {
   const path = mkdtempSync(join(tmpdir(), "mcpgate-test-"));
   chmodSync(path, 0o755);
   for (const name of fixtures) {
     copyFileSync(join(import.meta.dir, "../fixtures/servers", name), join(path, name));
     chmodSync(join(path, name), 0o755);
   }
-  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
+  const remove = (): void => rmSync(path, { recursive: true, force: true });
+  return { path, remove, [Symbol.dispose]: remove };
 }
 
 /** Whether a process with that pid runs; a zombie doesn't. */

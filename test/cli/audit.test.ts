@@ -29,7 +29,14 @@ const events: AuditEvent[] = [
     duration_ms: 12.5,
     size: 80,
   },
-  { ...base, event: "user.create", user: "bob", actor: "uid:0", success: true },
+  {
+    ...base,
+    event: "user.create",
+    user: "bob",
+    actor: "uid:0",
+    success: true,
+    details: { roles: ["dev", "x"], deep: {} },
+  },
 ];
 
 describe("audit ls", () => {
@@ -44,7 +51,7 @@ Time (UTC)          Event                User  App        Details
 2026-11-23 05:24:00 user.login           alice            failed wrong user name or password
 2026-11-23 05:24:00 mcp.session.request  alice everything tools/call echo
 2026-11-23 05:24:00 mcp.session.response alice everything tools/call ok 12.5 ms
-2026-11-23 05:24:00 user.create          bob
+2026-11-23 05:24:00 user.create          bob              roles=dev,x
 `,
       stderr: "",
     });
@@ -143,7 +150,7 @@ describe("audit tail", () => {
 2026-11-23 05:24:00  user.login                alice  -  failed wrong user name or password
 2026-11-23 05:24:00  mcp.session.request       alice  everything  tools/call echo
 2026-11-23 05:24:00  mcp.session.response      alice  everything  tools/call ok 12.5 ms
-2026-11-23 05:24:00  user.create               bob  -
+2026-11-23 05:24:00  user.create               bob  -  roles=dev,x
 `,
       stderr: "",
     });

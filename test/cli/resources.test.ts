@@ -55,16 +55,26 @@ describe("create", () => {
     expect(await capture(["create", "-f", path], { api })).toEqual({
       exitCode: 1,
       stdout: "",
-      stderr: `mcpgate: error: ${path}:2: there is a role a already\nmcpgate: hint: mcpgate create -f ${path} --force\n`,
+      stderr: `mcpgate: error: ${path}:2:1: there is a role a already\nmcpgate: hint: mcpgate create -f ${path} --force\n`,
+    });
+  });
+
+  test("what is wrong with a role is placed in the file", async () => {
+    const { api } = fakeApi(stored("a"), new Failure("invalid", "spec.alow: unknown key; did you mean allow?"));
+    const text = "- {kind: role, metadata: {name: a}}\n- kind: role\n  metadata: {name: b}\n  spec:\n    alow: {}\n";
+    expect(await capture(["create", "-f", "-"], { api, stdin: text })).toEqual({
+      exitCode: 1,
+      stdout: 'role "a" has been created\n',
+      stderr: "mcpgate: error: standard input:5:5: spec.alow: unknown key; did you mean allow?\n",
     });
   });
 
   const broken: [text: string, error: string, hint: string][] = [
     ["", "FILE: holds no document", "for an example: mcpgate get role/mcp-user"],
     ["kind: [\n", "FILE:2:1: flow sequence in block collection must be sufficiently indented and end with a ]", ""],
-    ["kind: rle\n", 'FILE:1: the document has the kind "rle"', "did you mean: kind: role"],
-    ["kind: app\n", 'FILE:1: the document has the kind "app"', "only roles can be created: kind: role"],
-    ["kind: role\n---\n- 3\n", "FILE:3: the document has no kind", "only roles can be created: kind: role"],
+    ["kind: rle\n", `FILE:1:1: kind: "rle" can't be created`, "did you mean: kind: role"],
+    ["kind: app\n", `FILE:1:1: kind: "app" can't be created`, "only roles can be: kind: role"],
+    ["kind: role\n---\n- 3\n", "FILE:3:3: kind: is required", "only roles can be: kind: role"],
   ];
   for (const [text, error, hint] of broken) {
     test(`nothing is created of ${JSON.stringify(text)}`, async () => {

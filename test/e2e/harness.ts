@@ -20,7 +20,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import type { AuditEvent } from "../../src/event.ts";
-import { descendants, type Ended, eventually, processesWith, runCommand, type Service, startService } from "./processes.ts";
+import {
+  descendants,
+  type Ended,
+  eventually,
+  processesWith,
+  runCommand,
+  type Service,
+  startService,
+} from "./processes.ts";
 
 export const ROOT = join(import.meta.dir, "../..");
 export const FIXTURES = join(import.meta.dir, "../fixtures");
@@ -311,10 +319,7 @@ export class Cluster {
 
   /** Stops everything; answers with what was left running after it. */
   async stop(): Promise<string[]> {
-    console.log(JSON.stringify(processesWith(this.place.dir)));
-    setTimeout(async () => console.log(this.agent.stderr(), JSON.stringify(processesWith(this.place.dir)), JSON.stringify(await this.sessions().catch(String))), 3500);
     await this.agent.stop();
-    console.log("agent stopped");
     await this.proxy.stop();
     return this.place.close();
   }

@@ -79,7 +79,9 @@ describe("server-everything", () => {
     );
     const response = events.find(({ outcome }) => outcome === "cancelled");
     expect(events.find(({ uid }) => uid === response?.request)).toMatchObject({ tool: long.name });
-    expect(textOf(await client.callTool({ name: "echo", arguments: { message: "still here" } }))).toContain("still here");
+    expect(textOf(await client.callTool({ name: "echo", arguments: { message: "still here" } }))).toContain(
+      "still here",
+    );
   });
 
   test("the server asks the client: sampling, elicitation, roots", async () => {

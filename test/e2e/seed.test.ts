@@ -4,8 +4,8 @@ import { chmodSync, existsSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
-import type { AuditEvent } from "../../src/event.ts";
 import { parse } from "yaml";
+import type { AuditEvent } from "../../src/event.ts";
 import { FIXTURES, isRoot, NODE, OTHER, PASSWORD, PATH, Place, SELF, startProxy } from "./harness.ts";
 import { textOf } from "./mcp.ts";
 import { runCommand, type Service } from "./processes.ts";
@@ -22,7 +22,7 @@ function agentConfig(document: string): string {
   return document
     .replace('"/tmp/token"', place.path("token"))
     .replace("teleport.example.com:443", proxy.address)
-    .replace('  proxy_server:', `  data_dir: ${place.dir}\n  ca_pin: ${proxy.pin}\n  proxy_server:`)
+    .replace("  proxy_server:", `  data_dir: ${place.dir}\n  ca_pin: ${proxy.pin}\n  proxy_server:`)
     .replace('run_as_host_user: "docker"', `run_as_host_user: ${hostUser}\n      env: {PATH: "${place.path("bin")}"}`);
 }
 

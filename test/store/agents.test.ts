@@ -85,6 +85,9 @@ test("an app has several agents only when all of them declare it shared", async 
   // taking the word back, while another offers it, is refused too
   expect((await enrolApps(store, a.id, [app("one")], 1)).refused).toHaveLength(1);
   expect((await findApps(store, "one")).map((offer) => offer.agent)).toEqual(["b"]);
+  // and so is joining one that was never declared shared
+  await enrolApps(store, a.id, [app("own")], 1);
+  expect((await enrolApps(store, c.id, [app("own", { shared: true })], 1)).refused).toHaveLength(1);
 });
 
 test("names that are none, names given twice and the proxy's own labels are refused; the others are enrolled", async () => {

@@ -2,7 +2,7 @@
 import { loadConfig } from "../config/load.ts";
 import { Failure } from "../errors.ts";
 import { command, configFlag } from "./command.ts";
-import { notEnabled } from "./proxy.ts";
+import { announce, notEnabled } from "./proxy.ts";
 
 export const start = command({
   args: configFlag,
@@ -29,7 +29,7 @@ export const start = command({
       const ready = await Promise.race([agent.ready, stopped, agent.closed.then(() => undefined)]);
       if (ready === undefined) return;
       const apps = ready.apps.length === 0 ? "no apps" : ready.apps.join(", ");
-      await context.out.print(`mcpgate agent ${ready.agent} is ready and offers ${apps}\n`);
+      await announce(context, `mcpgate agent ${ready.agent} is ready and offers ${apps}\n`);
       await Promise.race([stopped, agent.closed]);
     } finally {
       await agent.stop();

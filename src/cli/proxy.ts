@@ -2,6 +2,8 @@
 import { loadConfig } from "../config/load.ts";
 import { Failure } from "../errors.ts";
 import { command, configFlag } from "./command.ts";
+import type { Context } from "./context.ts";
+import { ClosedOutput } from "./output.ts";
 
 export const start = command({
   args: configFlag,
@@ -25,7 +27,7 @@ export const start = command({
       const listening = address === publicAddr ? "" : ` (listening on ${address})`;
       const trust =
         caPin === undefined ? `certificate from ${config.proxy.certFile ?? "elsewhere"}` : `CA pin ${caPin}`;
-      await context.out.print(`mcpgate proxy is ready at ${publicAddr}${listening}, ${trust}\n`);
+      await announce(context, `mcpgate proxy is ready at ${publicAddr}${listening}, ${trust}\n`);
       await Promise.race([stopped, proxy.closed]);
     } finally {
       await proxy.stop();
@@ -33,6 +35,14 @@ export const start = command({
   },
 });
 
-/** The same for both services. */
+/** The one line of a service; it runs on where nobody reads it. */
+export async function announce({ out }: Context, line: string): Promise<void> {
+  try {
+    await out.print(line);
+  } catch (error) {
+    if (!(error instanceof ClosedOutput)) throw error;
+  }
+}
+
 export const notEnabled = (file: string | undefined, service: string): string =>
   file === undefined ? `no configuration file, so ${service} is not enabled` : `${file}: ${service} is not enabled`;

@@ -26,15 +26,15 @@ export function fromClient(state: GateState, line: Uint8Array): Step {
 /** A line of the client that is not forwarded: an error to the client, and to the server if it waits for this answer. */
 export function refuseInvalid(state: GateState, invalid: Invalid, size: number): Step {
   const step = emptyStep();
-  const { id, response: isResponse } = invalid;
+  const { id, shape } = invalid;
   step.events.push(state.invalid("client", invalid.reason, size));
-  const answered = isResponse && id !== undefined ? state.ofServer.giveUp(id) : undefined;
+  const answered = shape === "response" && id !== undefined ? state.ofServer.giveUp(id) : undefined;
   if (answered !== undefined) {
     step.events.push(state.ended(answered, "error", size, { from: "client", error: invalid.reason }));
     step.toServer.push(encodeError(answered.id, INVALID_REQUEST, `the client's answer was refused: ${invalid.reason}`));
   }
   // An id that is open belongs to another request: an error with it would be read as that one's answer.
-  const own = id !== undefined && !isResponse && !state.ofClient.isTaken(id);
+  const own = id !== undefined && shape !== "response" && !state.ofClient.isTaken(id);
   step.toClient.push(encodeError(own ? id : null, invalid.code, `mcpgate: ${invalid.reason}`));
   return step;
 }
@@ -151,6 +151,7 @@ function notification(state: GateState, message: Notification): Step {
 function response(state: GateState, message: Response): Step {
   const step = emptyStep();
   const asked = state.ofServer.answer(message.id);
+  if (asked === "late") return step;
   if (asked === undefined) {
     step.events.push(state.invalid("client", "an answer to a request that is not open", message.bytes.length));
     return step;

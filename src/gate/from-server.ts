@@ -30,11 +30,11 @@ export function refuseInvalid(state: GateState, invalid: Invalid, size: number):
   const step = emptyStep();
   state.junk(step, invalid.reason, size);
   if (invalid.id === undefined) return step;
-  if (invalid.response) {
+  if (invalid.shape === "response") {
     // The id is a guess, so the real answer may yet come: the id stays taken.
     const request = state.ofClient.giveUp(invalid.id);
     if (request !== undefined) fail(state, step, request, invalid.reason, size);
-  } else if (!state.ofServer.isTaken(invalid.id)) {
+  } else if (invalid.shape === "request" && !state.ofServer.isTaken(invalid.id)) {
     step.toServer.push(encodeError(invalid.id, invalid.code, `mcpgate: ${invalid.reason}`));
   }
   return step;
@@ -50,6 +50,7 @@ function response(state: GateState, message: Response): Step {
   const step = emptyStep();
   const size = message.bytes.length;
   const request = state.ofClient.answer(message.id);
+  if (request === "late") return step;
   if (request === undefined) {
     state.counts.strayAnswers += 1;
     state.junk(step, "an answer to a request that is not open", size);

@@ -33,7 +33,7 @@ export class Gate {
 
   /** A line over the cap, of which `LineSplitter` kept the edges; `bytes` is its length. */
   overflow(from: "client" | "server", bytes: number, edges?: { head: Uint8Array; tail: Uint8Array }): Step {
-    const guess = edges === undefined ? { response: false } : guessAtEdges(edges.head, edges.tail);
+    const guess = edges === undefined ? {} : guessAtEdges(edges.head, edges.tail);
     const reason = `the line is longer than ${this.#state.limits.maxBytes} bytes`;
     const invalid: Invalid = { kind: "invalid", code: INVALID_REQUEST, reason, ...guess, blank: false };
     return from === "client"

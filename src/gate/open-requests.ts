@@ -52,12 +52,12 @@ export class OpenRequests {
     this.#open.set(idKey(request.id), request);
   }
 
-  /** An answer with this id came: the request that it answers; undefined when there is none, or it was given up. */
-  answer(id: Id): OpenRequest | undefined {
+  /** An answer with this id came: the request that it answers, `late` when that was given up, or nothing. */
+  answer(id: Id): OpenRequest | "late" | undefined {
     const key = idKey(id);
     const request = this.#open.get(key);
-    if (request === undefined) this.#closed.delete(key);
-    else this.#open.delete(key);
+    if (request === undefined) return this.#closed.delete(key) ? "late" : undefined;
+    this.#open.delete(key);
     return request;
   }
 

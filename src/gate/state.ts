@@ -41,7 +41,7 @@ export interface GateCounts {
   /** Lines of the server that were no messages, or none that is forwarded. */
   junkLines: number;
   junkBytes: number;
-  /** Answers to requests that were not open: second, late or made up. */
+  /** Answers to requests that were not open: second or made up. */
   strayAnswers: number;
   /** Requests and notifications of the client that were refused. */
   denied: number;

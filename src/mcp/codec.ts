@@ -154,7 +154,7 @@ function response(bytes: Uint8Array, places: Places, limits: CodecLimits): Messa
 
 function notAnObject(bytes: Uint8Array, start: number): Invalid {
   const byte = bytes[start];
-  const rest = { kind: "invalid", response: false, blank: false } as const;
+  const rest = { kind: "invalid", blank: false } as const;
   if (byte === LF || (byte === CR && start === bytes.length - 2)) {
     return { ...rest, code: PARSE_ERROR, reason: "an empty line", blank: true };
   }

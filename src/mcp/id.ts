@@ -1,6 +1,6 @@
 /** JSON-RPC ids: read strictly, and, for addressing an error only, guessed from a line that cannot be read. */
 import { Fault, INVALID_REQUEST } from "./fault.ts";
-import type { Id } from "./message.ts";
+import type { Id, Invalid } from "./message.ts";
 import { decodeString } from "./strings.ts";
 import type { Span } from "./view.ts";
 
@@ -34,17 +34,19 @@ export function readId(bytes: Uint8Array, span: Span, maxChars: number): Id {
 /** A line over this size is not read a second time. */
 const GUESS_LIMIT = 1024 * 1024;
 
+export type Guess = Pick<Invalid, "id" | "shape">;
+
 /**
- * The id that the sender of a bad line probably gave it, and whether the line looks like a response, so that the one who
+ * The id that the sender of a bad line probably gave it, and what the line looks like, so that the one who
  * waits for an answer gets an error instead. Good for nothing else: such a line has more than one reading.
  */
-export function guessId(line: Uint8Array): { id?: Id; response: boolean } {
+export function guessId(line: Uint8Array): Guess {
   if (line.length > GUESS_LIMIT) return guessAtEdges(line.subarray(0, 512), line.subarray(line.length - 512));
   try {
     const value: unknown = JSON.parse(new TextDecoder().decode(line));
-    if (typeof value !== "object" || value === null || Array.isArray(value)) return { response: false };
-    const { id, method } = value as { id?: unknown; method?: unknown };
-    return withId(id, method === undefined);
+    if (typeof value !== "object" || value === null || Array.isArray(value)) return {};
+    const { id, ...rest } = value as { id?: unknown };
+    return withId(id, "method" in rest, "jsonrpc" in rest || "result" in rest);
   } catch {
     return guessAtEdges(line.subarray(0, 512), line.subarray(Math.max(0, line.length - 512)));
   }
@@ -57,17 +59,20 @@ const AT_HEAD = new RegExp(String.raw`^\s*\{\s*(?:${VERSION}\s*,\s*)?"id"\s*:\s*
 const AT_TAIL = new RegExp(String.raw`[,{]\s*"id"\s*:\s*${ID}\s*(?:,\s*${VERSION}\s*)?\}\s*$`);
 
 /** The same for a line of which only the edges are known: its id stands first or last in every SDK's output. */
-export function guessAtEdges(head: Uint8Array, tail: Uint8Array): { id?: Id; response: boolean } {
+export function guessAtEdges(head: Uint8Array, tail: Uint8Array): Guess {
   const decoder = new TextDecoder("latin1");
-  const first = decoder.decode(head);
-  const found = AT_HEAD.exec(first) ?? AT_TAIL.exec(decoder.decode(tail));
-  if (found?.[1] === undefined) return { response: false };
+  const [first, last] = [decoder.decode(head), decoder.decode(tail)];
+  const found = AT_HEAD.exec(first) ?? AT_TAIL.exec(last);
+  if (found?.[1] === undefined) return {};
   const id = found[1].startsWith('"') ? found[1].slice(1, -1) : Number(found[1]);
-  return withId(id, !first.includes('"method"'));
+  return withId(id, first.includes('"method"'), /"jsonrpc"|"result"/.test(first + last));
 }
 
-function withId(id: unknown, response: boolean): { id?: Id; response: boolean } {
-  if (typeof id === "string" && id.isWellFormed() && id.length <= 256) return { id, response };
-  if (typeof id === "number" && Number.isSafeInteger(id)) return { id: id === 0 ? 0 : id, response };
-  return { response: false };
+/** A line of JSON that a server logs may have an id, too: it has neither shape. */
+function withId(id: unknown, isCall: boolean, isMessage: boolean): Guess {
+  const fine = typeof id === "string" ? id.isWellFormed() && id.length <= 256 : Number.isSafeInteger(id);
+  if (!fine) return {};
+  const known = { id: id === 0 ? 0 : (id as Id) };
+  if (isCall) return { ...known, shape: "request" };
+  return isMessage ? { ...known, shape: "response" } : known;
 }

@@ -61,8 +61,8 @@ export interface Invalid {
   reason: string;
   /** The line's id where one can be made out: only good for addressing an error. */
   id?: Id;
-  /** Whether the line looks like a response: it has an id and no method. */
-  response: boolean;
+  /** What the line with this id looks like. */
+  shape?: "request" | "response";
   /** Nothing but white space: not even worth an error. */
   blank: boolean;
 }

@@ -66,6 +66,27 @@ describe("proxy start", () => {
     );
   });
 
+  test("goes on where nobody reads its line", async () => {
+    const signal = Promise.withResolvers<void>();
+    const order: string[] = [];
+    const captured = await capture(["proxy", "start", "-c", await configFile(text)], {
+      stopped: signal.promise.then(() => void order.push("signal")),
+      onPrint: () => {
+        setTimeout(signal.resolve, 5);
+        throw Object.assign(new Error("EPIPE"), { code: "EPIPE" });
+      },
+      services: {
+        startProxy: async () => ({
+          ready: { address: "a.test:1", publicAddr: "a.test:1" },
+          closed: never(),
+          stop: async () => void order.push("stop"),
+        }),
+      },
+    });
+    expect(order).toEqual(["signal", "stop"]);
+    expect({ exitCode: captured.exitCode, stderr: captured.stderr }).toEqual({ exitCode: 0, stderr: "" });
+  });
+
   test("a failure to start is printed once", async () => {
     const file = await configFile(text);
     const failure = new Failure("port_in_use", "port 443 is in use", { hint: "ss -ltnp" });

@@ -48,9 +48,8 @@ afterAll(async () => {
 describe("step 0: the proxy's version", () => {
   test("by the seed's own curl and jq", async () => {
     const [curl, jq] = [Bun.which("curl"), Bun.which("jq")];
-    const { ca_pem } = await (
-      await fetch(`https://${proxy.address}/v1/webapi/ca`, { tls: { rejectUnauthorized: false } })
-    ).json();
+    const fetched = await fetch(`https://${proxy.address}/v1/webapi/ca`, { tls: { rejectUnauthorized: false } });
+    const { ca_pem } = (await fetched.json()) as { ca_pem: string };
     const ca = place.file("ca.pem", ca_pem);
     const { version } = JSON.parse(await place.ok(["version", "--format=json"]));
     const find = { cluster_name: "127.0.0.1", proxy: { public_addr: proxy.address }, server_version: version };

@@ -48,7 +48,7 @@ const STOP_OPENING_MS = 1_000;
 function stdoutWriter(): (bytes: Uint8Array) => Promise<void> {
   const writer = Bun.stdout.writer();
   return async (bytes) => {
-    writer.write(bytes);
+    await writer.write(bytes); // `flush` alone hides a disk that is full
     await writer.flush();
   };
 }

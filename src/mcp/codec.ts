@@ -2,7 +2,9 @@
  * Bytes ↔ messages, strictly. `decode` reads from one line what the gate needs and nothing else; what it accepts has one
  * reading only, and the server gets these very bytes.
  */
+
 import { isUtf8 } from "node:buffer";
+import { CLOSE_OBJECT, COMMA, CR, LF, OPEN_ARRAY, OPEN_OBJECT, QUOTE } from "./chars.ts";
 import { Fault, INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR } from "./fault.ts";
 import { guessId, readId } from "./id.ts";
 import { type CodecLimits, DEFAULT_CODEC_LIMITS, type Invalid, type Message } from "./message.ts";
@@ -10,14 +12,6 @@ import { readTarget } from "./params.ts";
 import { Scanner } from "./scan.ts";
 import { isText } from "./strings.ts";
 import { cleanString, Lookalikes, ObjectView } from "./view.ts";
-
-const LF = 0x0a;
-const CR = 0x0d;
-const QUOTE = 0x22;
-const COMMA = 0x2c;
-const OPEN_ARRAY = 0x5b;
-const OPEN_OBJECT = 0x7b;
-const CLOSE_OBJECT = 0x7d;
 
 const MESSAGE_KEYS = new Lookalikes(["jsonrpc", "id", "method", "params", "result", "error"]);
 

@@ -1,12 +1,9 @@
 /** JSON-RPC ids: read strictly, and, for addressing an error only, guessed from a line that cannot be read. */
+import { MINUS, QUOTE, ZERO } from "./chars.ts";
 import { Fault, INVALID_REQUEST } from "./fault.ts";
 import type { Id, Invalid } from "./message.ts";
 import { decodeString } from "./strings.ts";
 import type { Span } from "./view.ts";
-
-const QUOTE = 0x22;
-const MINUS = 0x2d;
-const ZERO = 0x30;
 
 /** The id at this place of a scanned line. Throws a `Fault` unless it is a string or a plain integer within ±(2^53−1). */
 export function readId(bytes: Uint8Array, span: Span, maxChars: number): Id {
@@ -56,6 +53,7 @@ export function guessId(line: Uint8Array): Guess {
 const ID = String.raw`(-?(?:0|[1-9]\d{0,15})|"[ !#-[\]-~]{0,256}")`;
 const VERSION = String.raw`"jsonrpc"\s*:\s*"2\.0"`;
 const AT_HEAD = new RegExp(String.raw`^\s*\{\s*(?:${VERSION}\s*,\s*)?"id"\s*:\s*${ID}\s*,`);
+const CALL_AT_HEAD = new RegExp(String.raw`^\s*\{\s*(?:${VERSION}\s*,\s*)?(?:"id"\s*:\s*${ID}\s*,\s*)?"method"`);
 const AT_TAIL = new RegExp(String.raw`[,{]\s*"id"\s*:\s*${ID}\s*(?:,\s*${VERSION}\s*)?\}\s*$`);
 
 /** The same for a line of which only the edges are known: its id stands first or last in every SDK's output. */
@@ -65,7 +63,7 @@ export function guessAtEdges(head: Uint8Array, tail: Uint8Array): Guess {
   const found = AT_HEAD.exec(first) ?? AT_TAIL.exec(last);
   if (found?.[1] === undefined) return {};
   const id = found[1].startsWith('"') ? found[1].slice(1, -1) : Number(found[1]);
-  return withId(id, first.includes('"method"'), /"jsonrpc"|"result"/.test(first + last));
+  return withId(id, CALL_AT_HEAD.test(first), /"jsonrpc"|"result"/.test(first + last));
 }
 
 /** A line of JSON that a server logs may have an id, too: it has neither shape. */

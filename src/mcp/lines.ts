@@ -2,6 +2,7 @@
  * Cuts a byte stream into lines. A line that lies within one chunk is a view of that chunk, not a copy: whoever calls
  * `push` gives the chunk away and must not write to it again.
  */
+import { LF } from "./chars.ts";
 
 export type Line = WholeLine | LongLine;
 
@@ -20,7 +21,6 @@ export interface LongLine {
   tail: Uint8Array;
 }
 
-const LF = 0x0a;
 const EDGE = 512;
 const EMPTY = new Uint8Array(0);
 

@@ -1,4 +1,5 @@
 /** Takes out of a list answer what may not be seen; everything else stays byte for byte, in its order. */
+import { CLOSE_ARRAY, COMMA, OPEN_ARRAY, OPEN_OBJECT } from "./chars.ts";
 import { rescan } from "./codec.ts";
 import { Fault, INVALID_REQUEST } from "./fault.ts";
 import type { CodecLimits, ListKind, Response } from "./message.ts";
@@ -26,11 +27,6 @@ const SHAPES: Record<ListKind, { list: string; name: string; result: Lookalikes;
 function shape(list: string, name: string) {
   return { list, name, result: new Lookalikes([list]), entry: new Lookalikes([name]) };
 }
-
-const COMMA = 0x2c;
-const OPEN_ARRAY = 0x5b;
-const CLOSE_ARRAY = 0x5d;
-const OPEN_OBJECT = 0x7b;
 
 /** Throws a `Fault` when the answer is no such list. `keep` decides over one name, URI or URI template. */
 export function filterList(

@@ -1,4 +1,5 @@
 /** Reads from `params` what a rule may care about, method by method (schemas 2024-11-05 to 2026-07-28). */
+import { CLOSE_ARRAY, COMMA, OPEN_ARRAY, OPEN_OBJECT, QUOTE } from "./chars.ts";
 import { Fault, INVALID_PARAMS } from "./fault.ts";
 import { readId } from "./id.ts";
 import type { CodecLimits, Id, ListKind, Target } from "./message.ts";
@@ -133,12 +134,6 @@ function subscription(params: Params): Id | undefined {
   const id = meta?.span(SUBSCRIPTION_ID);
   return id === undefined ? undefined : readId(params.view.bytes, id, params.limits.maxIdChars);
 }
-
-const OPEN_OBJECT = 0x7b;
-const OPEN_ARRAY = 0x5b;
-const CLOSE_ARRAY = 0x5d;
-const COMMA = 0x2c;
-const QUOTE = 0x22;
 
 /** The members of an object inside params. */
 function inner({ view, scanner }: Params, key: string): ObjectView | undefined {

@@ -4,26 +4,27 @@
  *
  * UTF-8 is checked before, natively (`codec.ts`).
  */
+import {
+  BACKSLASH,
+  CLOSE_ARRAY,
+  CLOSE_OBJECT,
+  COLON,
+  COMMA,
+  CR,
+  DOT,
+  LF,
+  MINUS,
+  NINE,
+  OPEN_ARRAY,
+  OPEN_OBJECT,
+  QUOTE,
+  SPACE,
+  TAB,
+  ZERO,
+} from "./chars.ts";
 import { Fault, INVALID_REQUEST, PARSE_ERROR } from "./fault.ts";
 import { HASH_SEED, hashByte, KeyStack } from "./keys.ts";
 import { decodeString, encodeText } from "./strings.ts";
-
-const TAB = 0x09;
-const LF = 0x0a;
-const CR = 0x0d;
-const SPACE = 0x20;
-const QUOTE = 0x22;
-const COMMA = 0x2c;
-const MINUS = 0x2d;
-const DOT = 0x2e;
-const ZERO = 0x30;
-const NINE = 0x39;
-const COLON = 0x3a;
-const OPEN_ARRAY = 0x5b;
-const BACKSLASH = 0x5c;
-const CLOSE_ARRAY = 0x5d;
-const OPEN_OBJECT = 0x7b;
-const CLOSE_OBJECT = 0x7d;
 
 const EMPTY = new Uint8Array(0);
 

@@ -1,10 +1,8 @@
 /** JSON strings as text. The scanner has validated the bytes before: these functions only decode. */
+import { BACKSLASH, DELETE, SPACE } from "./chars.ts";
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
-const BACKSLASH = 0x5c;
-const SPACE = 0x20;
-const DELETE = 0x7f;
 
 /** Strings up to this length that were seen lately: names and methods come again and again. */
 const KNOWN_LENGTH = 64;

@@ -1,11 +1,8 @@
 /** The members of one scanned object, as places in the line. Nothing is decoded until somebody asks. */
+import { CLOSE_OBJECT, COMMA, QUOTE } from "./chars.ts";
 import { Fault, INVALID_PARAMS, INVALID_REQUEST } from "./fault.ts";
 import type { Scanner } from "./scan.ts";
 import { decodeString, fold, isText, shortText } from "./strings.ts";
-
-const QUOTE = 0x22;
-const CLOSE_OBJECT = 0x7d;
-const COMMA = 0x2c;
 
 /** Half-open range of bytes. */
 export interface Span {

@@ -31,7 +31,11 @@ export function createLive({ store, log, agents, relay, now }: LiveOptions): Liv
   };
 
   const refresh = async (session: Session): Promise<void> => {
-    const grant = await relay.currentGrant(session);
+    // A user or an app that is gone is access that is gone.
+    const grant = await relay.currentGrant(session).catch((error: unknown) => {
+      if (Failure.from(error).code !== "not_found") report(error);
+      return undefined;
+    });
     if (grant === undefined) await end({ sid: session.sid }, "you may not reach this app any more");
     else agents.send(session.agentId, { t: "session.policy", grant });
   };
@@ -45,7 +49,7 @@ export function createLive({ store, log, agents, relay, now }: LiveOptions): Liv
     },
     policyChanged() {
       const all = async () => {
-        for (const session of await liveSessions(store)) await refresh(session);
+        for (const session of await liveSessions(store)) await refresh(session).catch(report);
       };
       void all().catch(report);
     },

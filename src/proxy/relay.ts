@@ -32,7 +32,7 @@ import { appAccess } from "../rbac/access.ts";
 import type { AppRules } from "../rbac/rules.ts";
 import { findAgent } from "../store/agents.ts";
 import { type App, findApps } from "../store/apps.ts";
-import { checkLogin } from "../store/logins.ts";
+import { checkLogin, type Login } from "../store/logins.ts";
 import { policyRevision } from "../store/meta.ts";
 import { effectiveRoles } from "../store/roles.ts";
 import { findSession, type Session, touchSession } from "../store/sessions.ts";
@@ -52,6 +52,11 @@ export interface RelayOptions {
 
 /** How long an agent may take to dial for a session, milliseconds. */
 const ACCEPT_MS = 15_000;
+
+interface Offer {
+  app: App;
+  rules: AppRules;
+}
 
 /** A client that waits for the agent's connection. */
 interface Waiting {
@@ -104,9 +109,9 @@ export class Relay {
 
   /** The rules of a live session as they are now, signed; `undefined` when its user may not reach the app any more. */
   async currentGrant(session: Session): Promise<string | undefined> {
-    const access = await this.#access(session.user, session.app);
-    if (access === undefined) return undefined;
-    return this.#sign(session, crypto.randomUUID(), access.rules);
+    const offers = await this.#offers(session.user, session.app);
+    const offer = offers.find(({ app }) => app.agentId === session.agentId);
+    return offer === undefined ? undefined : this.#sign(session, crypto.randomUUID(), offer.rules);
   }
 
   // --- clients ---
@@ -128,8 +133,8 @@ export class Relay {
       throw new Failure("bad_proof", "the proof is for another session");
     }
     const login = await this.#checkLogin(proof.jkt);
-    const access = await this.#access(login.user, app);
-    if (access === undefined) {
+    const offers = await this.#offers(login.user, app);
+    if (offers.length === 0) {
       const failure = new Failure("not_found", `no such app "${app}", or you may not reach it`, {
         hint: "mcpgate client ls",
       });
@@ -150,7 +155,7 @@ export class Relay {
       );
       throw failure;
     }
-    const chosen = await this.#agentFor(sid, access.apps);
+    const { app: chosen, rules } = await this.#choose(sid, offers);
     const { session, created } = await openSession(
       store,
       {
@@ -166,7 +171,7 @@ export class Relay {
     );
     if (!agents.online().has(session.agentId)) throw offline(app, session.agent);
     if (!created) await touchSession(store, sid, { remote: socket.remote, now: now() });
-    const agentSocket = await this.#callAgent(session, access.rules, !created);
+    const agentSocket = await this.#callAgent(session, rules, !created);
 
     if (socket.closed || agentSocket.closed) {
       agentSocket.close("the other end's connection is lost");
@@ -174,6 +179,8 @@ export class Relay {
     }
     this.#clients.get(sid)?.close("replaced by a newer connection");
     this.#clients.set(sid, socket);
+    // The proof was good until now; at the login's end the client has to come again, and is told what it needs.
+    socket.closeAfter(login.expiresAt - now(), "the login has expired");
     this.#sids.set(socket, sid);
     socket.peer = agentSocket;
     agentSocket.peer = socket;
@@ -182,7 +189,7 @@ export class Relay {
     log.info(created ? "session.opened" : "session.resumed", { sid, app, user: login.user, agent: session.agent });
   }
 
-  async #checkLogin(jkt: string): Promise<{ user: string }> {
+  async #checkLogin(jkt: string): Promise<Login> {
     const { store, publicAddr, now } = this.#options;
     try {
       return await checkLogin(store, jkt, now());
@@ -192,31 +199,28 @@ export class Relay {
     }
   }
 
-  /** Who offers the app, and the user's rules there. No such app and no access look the same from outside. */
-  async #access(user: string, app: string): Promise<{ apps: App[]; rules: AppRules } | undefined> {
+  /**
+   * Who offers the app, and the user's rules at each: the offers of a shared app may carry labels of their own. None: no
+   * such app, or the user may not reach it, which look the same from outside.
+   */
+  async #offers(user: string, name: string): Promise<Offer[]> {
     const { store } = this.#options;
-    const apps = await findApps(store, app);
     const roles = await effectiveRoles(store, user);
-    // Of a shared app every offer may carry labels of its own: only those that the user may reach count.
-    const reachable = apps.flatMap((offer) => {
-      const access = appAccess(roles, offer);
-      return access.allowed ? [{ offer, rules: access.rules }] : [];
+    return (await findApps(store, name)).flatMap((app) => {
+      const access = appAccess(roles, app);
+      return access.allowed ? [{ app, rules: access.rules }] : [];
     });
-    const first = reachable[0];
-    if (first === undefined) return undefined;
-    return { apps: reachable.map(({ offer }) => offer), rules: first.rules };
   }
 
-  /** The agent that has the session, or for a new one the first that is there. */
-  async #agentFor(sid: string, apps: App[]): Promise<App> {
+  /** The offer of the agent that has the session, or for a new one the first whose agent is there. */
+  async #choose(sid: string, offers: Offer[]): Promise<Offer> {
     const known = await findSession(this.#options.store, sid);
     const online = this.#options.agents.online();
-    const chosen =
-      known === undefined
-        ? apps.find(({ agentId }) => online.has(agentId))
-        : (apps.find(({ agentId }) => agentId === known.agentId) ?? apps[0]);
-    if (chosen === undefined) throw offline(apps[0]?.name ?? "", apps[0]?.agent ?? "");
-    return chosen;
+    const fits = (agentId: string) => (known === undefined ? online.has(agentId) : agentId === known.agentId);
+    const chosen = offers.find(({ app }) => fits(app.agentId));
+    if (chosen !== undefined) return chosen;
+    if (known !== undefined) throw new Failure("session_gone", "the session's agent does not offer the app any more");
+    throw offline(offers[0]?.app.name ?? "", offers[0]?.app.agent ?? "");
   }
 
   async #callAgent(session: Session, rules: AppRules, resume: boolean): Promise<Socket> {

@@ -18,6 +18,9 @@ export interface SocketData {
   remote: string;
 }
 
+/** What a timer can count: 2^31 - 1. */
+const MAX_TIMER_MS = 2_147_483_647;
+
 export type Ws = ServerWebSocket<SocketData>;
 
 export class Socket {
@@ -26,6 +29,7 @@ export class Socket {
   readonly #ws: Ws;
   readonly #endpoint: Endpoint;
   readonly #timer: ReturnType<typeof setTimeout>;
+  #expiry: ReturnType<typeof setTimeout> | undefined;
   #state: "challenged" | "answering" | "open" | "closed" = "challenged";
   /** The other end's socket of the same session: frames go there as they are. */
   peer: Socket | undefined;
@@ -53,6 +57,12 @@ export class Socket {
     if (this.#state === "closed") return;
     this.#ended();
     this.#ws.close(1000, reason.slice(0, 100));
+  }
+
+  /** Closes it in `ms`, unless it is closed before. */
+  closeAfter(ms: number, reason: string): void {
+    clearTimeout(this.#expiry);
+    this.#expiry = setTimeout(() => this.close(reason), Math.min(Math.max(0, ms), MAX_TIMER_MS));
   }
 
   refuse(error: unknown): void {
@@ -94,6 +104,7 @@ export class Socket {
   #ended(): void {
     this.#state = "closed";
     clearTimeout(this.#timer);
+    clearTimeout(this.#expiry);
     this.#endpoint.onClose(this);
   }
 }

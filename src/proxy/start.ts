@@ -126,6 +126,9 @@ async function serve(
     }
   }, CERTIFICATE_CHECK_MS);
 
+  // What was removed in the moment before the proxy was killed.
+  live.policyChanged();
+
   const closed = Promise.withResolvers<void>();
   let stopping: Promise<void> | undefined;
   const stop = async () => {

@@ -25,7 +25,7 @@ afterAll(async () => {
 /** The events of one session of bob's, from its start to its end. */
 async function oneSession(use: (client: RawClient) => Promise<void>, app = "echo"): Promise<AuditEvent[]> {
   const known = new Set((await cluster.events("--user=bob", "--event=mcp.session.start")).map(({ sid }) => sid));
-  const client = new RawClient(cluster, "bob", app);
+  await using client = new RawClient(cluster, "bob", app);
   await client.initialize();
   await use(client);
   expect(await client.end()).toEqual({ code: 0, stderr: "" });
@@ -130,24 +130,19 @@ describe("a session's events", () => {
     for (const secret of ["sk-live-1", "hush", '"p"', "correct horse"]) expect(all).not.toContain(secret);
     expect(all).not.toContain("serverInfo");
   });
-
-  test("are durable before the server sees the call", async () => {
-    const { time } = requestOf("read_thing") ?? {};
-    expect(cluster.seen().some((line) => line.includes("write_thing"))).toBe(false);
-    expect(time).not.toBeUndefined();
-  });
 });
 
 test("a line that is no message is refused, recorded, and the session goes on", async () => {
-  const client = new RawClient(cluster, "bob", "echo");
+  await using client = new RawClient(cluster, "bob", "echo");
   await client.initialize();
-  const seen = cluster.seen().length;
+  const calls = () => cluster.seen().filter((line) => line.includes("tools/call"));
+  const before = calls().length;
   const refused = client.answerTo(77);
   client.send('{"jsonrpc":"2.0","id":77,"method":"tools/call","method":"ping","params":{"name":"write_thing"}}');
   client.send("this is no JSON");
   expect((await refused).error).toBeDefined();
   expect((await client.call("echo", { still: "here" })).result).toBeDefined();
-  expect(cluster.seen().slice(seen)).toHaveLength(1);
+  expect(calls().slice(before)).toHaveLength(1);
   await client.end();
   const invalid = await cluster.eventsOnce((found) => found.length === 2, "--event=mcp.session.invalid");
   for (const event of invalid) expect(event).toMatchObject({ from: "client", user: "bob", success: false });
@@ -219,7 +214,7 @@ test("audit export is the same events, one a line", async () => {
 test("audit tail shows events as they come, and stops at SIGTERM", async () => {
   const tail = cluster.place.start(["audit", "tail", "--format=json", "--app=demo"]);
   // it tells from now on: the first call may be before its "now"
-  const client = new RawClient(cluster, "alice", "demo");
+  await using client = new RawClient(cluster, "alice", "demo");
   await client.initialize();
   await eventually(async () => {
     await client.call("echo", { message: "tell" });

@@ -24,7 +24,7 @@ function mapping<const E extends v.ObjectEntries>(entries: E) {
       (issue) => `expected a mapping (key: value), got ${shown(issue.input)}`,
     ),
     v.strictObject(entries, (issue) => {
-      if (issue.expected !== "never") return "is required";
+      if (issue.expected !== "never") return `is required\nadd there: ${issue.expected?.replaceAll('"', "")}: VALUE`;
       const keys = Object.keys(entries).filter((key) => !(FOREIGN_SERVICES as readonly string[]).includes(key));
       const near = nearest(String(issue.input), Object.keys(entries));
       return `unknown key\n${near === undefined ? `keys here: ${keys.join(", ")}` : `did you mean: ${near}`}`;

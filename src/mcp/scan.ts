@@ -25,11 +25,9 @@ import {
 import { Fault, INVALID_REQUEST, PARSE_ERROR } from "./fault.ts";
 import { HASH_SEED, hashByte, KeyStack } from "./keys.ts";
 import { decodeString, encodeText } from "./strings.ts";
+import { Words } from "./words.ts";
 
 const EMPTY = new Uint8Array(0);
-
-/** Bit 7 of every byte of a word. */
-const HIGH_BITS = 0x80808080 | 0;
 
 /** A string that goes on after this many bytes is searched a word at a time; the first one pays for the view of words. */
 const LONG_STRING = 16;
@@ -39,7 +37,7 @@ export class Scanner {
   readonly #keys = new KeyStack();
   #bytes: Uint8Array = EMPTY;
   /** The same memory as `#bytes` in words; made when the first long string comes. */
-  #words: Int32Array | undefined;
+  #words: Words | undefined;
   #maxDepth = 0;
   /** A level each: where the keys of the object begin, or -1 in an array. */
   #levels = new Int32Array(64);
@@ -95,7 +93,8 @@ export class Scanner {
       } else {
         i += 1;
         if (i >= long) {
-          i = this.#run(i);
+          this.#words ??= new Words(bytes);
+          i = this.#words.skipPlain(i);
           long = i + LONG_STRING;
         }
       }
@@ -272,33 +271,6 @@ export class Scanner {
       default:
         throw this.unexpected(at + 1);
     }
-  }
-
-  /** The first index from `at`, or a little before it, where a quote, a backslash or a control character may stand. */
-  #run(at: number): number {
-    const bytes = this.#bytes;
-    const shift = bytes.byteOffset & 3;
-    if (this.#words === undefined) {
-      this.#words = new Int32Array(bytes.buffer, bytes.byteOffset - shift, (bytes.length + shift) >> 2);
-    }
-    const words = this.#words;
-    // The word that begins at or after `at`; the bytes before it are looked at one by one.
-    let word = (at + shift + 3) >> 2;
-    for (let i = at; i < (word << 2) - shift; i += 1) {
-      const byte = bytes[i] as number;
-      if (byte === QUOTE || byte === BACKSLASH || byte < SPACE) return i;
-    }
-    const last = words.length;
-    while (word < last) {
-      const w = words[word] as number;
-      // Bit 7 of each byte that is below 0x20, `"` or `\` (Hacker's Delight, 6-1); later bytes may be marked as well.
-      const quote = w ^ 0x22222222;
-      const slash = w ^ 0x5c5c5c5c;
-      const found = ((w - 0x20202020) & ~w) | ((quote - 0x01010101) & ~quote) | ((slash - 0x01010101) & ~slash);
-      if ((found & HIGH_BITS) !== 0) break;
-      word += 1;
-    }
-    return (word << 2) - shift;
   }
 
   #control(at: number): never {

@@ -22,9 +22,18 @@ export interface CloseReason {
   by: "peer" | "self" | "protocol";
 }
 
+/** What windows may take beyond their smallest size, shared by the links of one user, or of one process. */
+export interface WindowBudget {
+  /** False: there is no room, and nothing was taken. */
+  take(bytes: number): boolean;
+  give(bytes: number): void;
+}
+
 export interface LinkOptions {
-  /** Bytes sent and not acknowledged, and bytes received and not consumed, at the most. */
+  /** Bytes sent and not acknowledged at the most, to begin with; it doubles up to `MAX_WINDOW` where the link needs it. */
   window?: number;
+  /** Asked before the window grows; without it, it grows freely. */
+  budget?: WindowBudget;
   /** The next bytes. While the promise is open they are not acknowledged, and the other end stops at its window. */
   onData(bytes: Uint8Array): void | Promise<void>;
   /** The other end sent its last byte, and all of it was consumed. */
@@ -36,9 +45,12 @@ export interface LinkOptions {
   now?(): number;
 }
 
-export const DEFAULT_WINDOW = 1024 * 1024;
+/** The window that every link has; it grows where it is what holds the bytes back, as far as the budget goes. */
+export const MIN_WINDOW = 256 * 1024;
 /** The largest window that a peer may use, so what an honest end can be made to hold. */
 export const MAX_WINDOW = 4 * 1024 * 1024;
+/** Bytes consumed after which an acknowledgement goes at once: a quarter of the smallest window. */
+const ACK_BYTES = MIN_WINDOW / 4;
 const ACK_DELAY_MS = 25;
 /** Frames a receiver holds while its consumer is busy are counted too: a stream of one-byte frames costs more than its bytes. */
 const MAX_WAITING_FRAMES = 65_536;
@@ -47,7 +59,10 @@ type Sent = { offset: number; end: number; frame: Uint8Array };
 
 export class Link {
   readonly #options: LinkOptions;
-  readonly #window: number;
+  readonly #smallest: number;
+  #window: number;
+  /** Whether the window was full since it last grew: only then is it what holds the bytes back. */
+  #wasFull = false;
   #carrier: Carrier | undefined;
   #attachedBefore = false;
   /** Whether the other end's HELLO on this carrier told where to go on from. */
@@ -78,7 +93,8 @@ export class Link {
 
   constructor(options: LinkOptions) {
     this.#options = options;
-    this.#window = Math.min(options.window ?? DEFAULT_WINDOW, MAX_WINDOW);
+    this.#smallest = Math.min(options.window ?? MIN_WINDOW, MAX_WINDOW);
+    this.#window = this.#smallest;
     this.lastHeard = this.#now();
   }
 
@@ -125,6 +141,11 @@ export class Link {
     this.#flowing = false;
     carrier.close(reason);
     if (!this.#closed) this.#options.onLost?.(reason);
+  }
+
+  /** Gives up the connection: it is dead, though nobody said so. */
+  drop(reason: string): void {
+    if (this.#carrier !== undefined) this.detach(this.#carrier, reason);
   }
 
   /** Takes the bytes. `false`: the window is full; await `drained()` before writing more. */
@@ -243,6 +264,7 @@ export class Link {
     }
     if (done > 0) this.#unacked.splice(0, done);
     if (this.#endOffset !== undefined && received > this.#endOffset) this.#acked = received;
+    this.#adapt();
     this.#pump();
     return true;
   }
@@ -251,7 +273,10 @@ export class Link {
     if (this.#carrier === undefined || !this.#flowing || this.#closed) return;
     while (this.#waitingBytes > 0) {
       const room = this.#window - (this.#sent - this.#acked);
-      if (room <= 0) break;
+      if (room <= 0) {
+        this.#wasFull = true;
+        break;
+      }
       const bytes = this.#take(Math.min(room, MAX_PAYLOAD));
       const frame = encodeData(this.#sent, this.#consumed, bytes);
       this.#acknowledged = this.#consumed;
@@ -271,6 +296,24 @@ export class Link {
       this.#flush.resolve();
       this.#flush = undefined;
     }
+  }
+
+  /**
+   * The other end consumes: where the window was full and bytes wait, a larger one keeps the line busy. Once all is
+   * acknowledged and nothing waits, the memory goes back.
+   */
+  #adapt(): void {
+    if (this.#wasFull && this.#waitingBytes > 0 && this.#window < MAX_WINDOW) {
+      const more = Math.min(this.#window, MAX_WINDOW - this.#window);
+      if (this.#options.budget?.take(more) ?? true) this.#window += more;
+      this.#wasFull = false;
+    } else if (this.#waitingBytes === 0 && this.#acked >= this.#sent) this.#shrink();
+  }
+
+  #shrink(): void {
+    if (this.#window === this.#smallest) return;
+    this.#options.budget?.give(this.#window - this.#smallest);
+    this.#window = this.#smallest;
   }
 
   #sendEnd(): void {
@@ -360,7 +403,7 @@ export class Link {
 
   /** At once when much is owed; else soon, or along with the next data, which saves most of the frames. */
   #acknowledge(): void {
-    if (this.#consumed - this.#acknowledged >= this.#window / 4) this.#sendAck();
+    if (this.#consumed - this.#acknowledged >= ACK_BYTES) this.#sendAck();
     else this.#ackTimer ??= setTimeout(() => this.#sendAck(), ACK_DELAY_MS);
   }
 
@@ -389,6 +432,7 @@ export class Link {
     this.#waitingBytes = 0;
     this.#unacked = [];
     this.#inbox = [];
+    this.#shrink();
     clearTimeout(this.#ackTimer);
     this.#drain?.resolve();
     this.#flush?.resolve();

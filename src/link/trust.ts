@@ -135,8 +135,8 @@ const TLS_FAULT = /certificate|self[- ]signed|unable to verify|UNABLE_TO|CERT_|S
 export function connectionFailure(proxy: HostPort, error: unknown): Failure {
   if (error instanceof Failure) return error;
   const { code, message } = error as { code?: unknown; message?: unknown };
-  const text =
-    `${typeof code === "string" ? code : ""} ${typeof message === "string" ? message : String(error)}`.trim();
+  const said = typeof message === "string" ? message : String(error);
+  const text = typeof code === "string" && !said.includes(code) ? `${said} (${code})` : said;
   if (TLS_FAULT.test(text)) {
     return new Failure("tls", `the certificate of ${formatHostPort(proxy)} can't be verified: ${text}`, {
       hint: "a proxy with its own CA needs its pin: --ca-pin=sha256:…, or ca_pin in the agent's configuration",

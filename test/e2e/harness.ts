@@ -188,7 +188,7 @@ export function knownApps(place: Place) {
 }
 
 export interface ClusterOptions {
-  apps?: (AppDocument | keyof ReturnType<typeof knownApps>)[];
+  apps?: (AppDocument | keyof ReturnType<typeof knownApps> | ((place: Place) => AppDocument))[];
   /** User → roles. Each is invited, sets a password and logs in. */
   users?: Record<string, string[]>;
   /** Role documents, made before the users. */
@@ -235,7 +235,7 @@ export class Cluster {
     writeAgentConfig(
       place,
       { address, pin, token },
-      apps.map((app) => (typeof app === "string" ? known[app] : app)),
+      apps.map((app) => (typeof app === "string" ? known[app] : typeof app === "function" ? app(place) : app)),
     );
     const agent = place.start(["agent", "start", "-c", place.path("agent.yaml")]);
     const cluster = new Cluster(place, proxy, agent, address, pin);

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { Budget } from "../../src/link/budget.ts";
 import { encodeData, encodeFrame, MAX_PAYLOAD } from "../../src/link/frame.ts";
-import { MAX_WINDOW } from "../../src/link/link.ts";
+import { MAX_WINDOW, MIN_WINDOW } from "../../src/link/link.ts";
 import { bytes, end, Wire } from "./wire.ts";
 
 const text = (value: string) => new TextEncoder().encode(value);
@@ -73,6 +74,41 @@ describe("a link on one connection", () => {
       wire.deliver();
     }
     await waiting;
+  });
+});
+
+describe("the window", () => {
+  const chunk = new Uint8Array(8 * 1024 * 1024);
+
+  test("grows to its largest where it holds the bytes back, and goes back when all is delivered", () => {
+    const taken: number[] = [];
+    const budget = { take: (n: number) => taken.push(n) > 0, give: (n: number) => void taken.push(-n) };
+    const wire = new Wire(end({ budget }), end());
+    wire.a.link.write(chunk);
+    while (wire.deliver(1));
+    expect(wire.b.received.reduce((sum, { length }) => sum + length, 0)).toBe(chunk.length);
+    expect(taken.filter((n) => n > 0).reduce((a, b) => a + b)).toBe(MAX_WINDOW - MIN_WINDOW);
+    expect(taken.reduce((a, b) => a + b)).toBe(0);
+  });
+
+  test("stays at its smallest where the budget is used up, and the bytes still arrive", () => {
+    const budget = new Budget({ total: 10_000_000, user: 1000 });
+    let most = 0;
+    const a = end({ budget: budget.of("alice") });
+    const wire = new Wire(a, end());
+    a.link.write(chunk);
+    while (wire.deliver(1)) most = Math.max(most, wire.waitingForB * MAX_PAYLOAD);
+    expect(wire.b.received.reduce((sum, { length }) => sum + length, 0)).toBe(chunk.length);
+    expect(most).toBeLessThanOrEqual(MIN_WINDOW + MAX_PAYLOAD);
+    expect(budget.used).toBe(0);
+  });
+
+  test("one user's budget is not another's, and what is given back can be taken again", () => {
+    const budget = new Budget({ total: 300, user: 200 });
+    const [alice, bob] = [budget.of("alice"), budget.of("bob")];
+    expect([alice.take(200), alice.take(1), bob.take(100), bob.take(1)]).toEqual([true, false, true, false]);
+    alice.give(200);
+    expect([bob.take(100), budget.used]).toEqual([true, 200]);
   });
 });
 

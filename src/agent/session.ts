@@ -13,7 +13,7 @@ import type { EventDraft } from "../event.ts";
 import { Gate } from "../gate/gate.ts";
 import type { Step } from "../gate/step.ts";
 import type { Grant } from "../identity/grant.ts";
-import { type Carrier, type CloseReason, Link } from "../link/link.ts";
+import { type Carrier, type CloseReason, Link, type WindowBudget } from "../link/link.ts";
 import type { Log } from "../log.ts";
 import { type Line, LineSplitter } from "../mcp/lines.ts";
 import { DEFAULT_CODEC_LIMITS } from "../mcp/message.ts";
@@ -26,12 +26,16 @@ export interface SessionOptions {
   start(options: Omit<StartOptions, "self" | "log">): Promise<ServerProcess>;
   /** Puts the events into the spool before it returns; throws when it can't. */
   record(events: EventDraft[]): void;
+  /** What the session may hold beyond the smallest windows. */
+  budget: WindowBudget;
   /** Once; nothing of the session is left, the server included. */
   onEnded(reason: string, ok: boolean): void;
 }
 
 /** A session that nobody attached to. */
 const FIRST_ATTACH_MS = 30_000;
+/** Clients ask when they heard nothing for 12 s, so one that says nothing for this long is gone or asleep. */
+const SILENCE_MS = 45_000;
 /** How long a client that ended its input may wait for the answers to what it asked. */
 const LAST_ANSWERS_MS = 60_000;
 /** How long the last words of a session may take to reach the client. */
@@ -73,6 +77,7 @@ export class Session {
       onData: (bytes) => this.#onClientData(bytes),
       onEnd: () => void this.#onClientEnd(),
       onClose: (reason) => void this.#onLinkClosed(reason),
+      budget: options.budget,
     });
     this.#started = this.#start();
   }
@@ -99,6 +104,7 @@ export class Session {
   tick(elapsedMs: number, resumeWindowMs: number): void {
     if (this.link.attached || this.link.closed) {
       this.#detachedMs = 0;
+      if (performance.now() - this.link.lastHeard > SILENCE_MS) this.link.drop("the client is silent");
       return;
     }
     this.#detachedMs += elapsedMs;

@@ -10,6 +10,7 @@ import { type Grant, type ReceivedGrant, verifyGrant } from "../identity/grant.t
 import { PeerClock } from "../identity/peer-clock.ts";
 import { signProof } from "../identity/proof.ts";
 import { publicUrl } from "../identity/url.ts";
+import { Budget } from "../link/budget.ts";
 import { dial } from "../link/dial.ts";
 import { AGENT_SESSION_PATH, beforeLink, parseMessage, type ToAgent } from "../link/protocol.ts";
 import type { Log } from "../log.ts";
@@ -66,6 +67,7 @@ class Agent implements RunningAgent {
   readonly #lock: { release(): void };
   readonly #boot = crypto.randomUUID();
   readonly #sessions = new Map<string, Session>();
+  readonly #budget = new Budget({ total: 512 * 1024 * 1024, user: 128 * 1024 * 1024 });
   /** Grants are dated by the proxy's clock; this host's own may be wrong. */
   readonly #clock = new PeerClock();
   /** Attachments whose grant was used, until it would be too old anyway: a grant works once. */
@@ -234,6 +236,7 @@ class Agent implements RunningAgent {
       log,
       start: (options) => startServer({ ...options, self: this.#self, log }),
       record: (events) => this.#record(events),
+      budget: this.#budget.of(grant.user),
       onEnded: (reason, ok) => {
         this.#sessions.delete(grant.sid);
         this.#control.send({ t: "session.ended", sid: grant.sid, reason, ok });

@@ -31,6 +31,10 @@ export interface ProxyConfig {
   /** Absolute; PEM, leaf first. Given together with `keyFile` or not at all. */
   certFile?: string;
   keyFile?: string;
+  /** False: plain HTTP, because something in front of the proxy ends TLS. */
+  tls: boolean;
+  /** Addresses and networks (CIDR) whose `X-Forwarded-For` is believed. */
+  trustedProxies: string[];
   /** The host of `publicAddr` unless told. */
   clusterName: string;
 }

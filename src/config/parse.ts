@@ -105,6 +105,8 @@ function checkTogether(file: ConfigFile, uid: number): Problem[] {
     if (Boolean(proxy.cert_file) !== Boolean(proxy.key_file)) {
       const [given, missing] = proxy.cert_file ? ["cert_file", "key_file"] : ["key_file", "cert_file"];
       problems.push({ path: ["proxy_service", given], at: "key", message: `needs ${missing} beside it` });
+    } else if (!proxy.tls && proxy.cert_file) {
+      problems.push({ path: ["proxy_service", "cert_file"], at: "key", message: "goes with tls: on only" });
     }
     if (proxy.enabled && !proxy.public_addr && isWildcard(proxy.listen_addr?.host)) {
       const hint = "add the address that agents and clients dial, like public_addr: mcpgate.example.com:443";
@@ -155,6 +157,8 @@ function toProxy(section: NonNullable<ConfigFile["proxy_service"]>, absolute: (p
     listen,
     publicAddr,
     clusterName: section.cluster_name ?? publicAddr.host,
+    tls: section.tls,
+    trustedProxies: section.trusted_proxies ?? [],
     ...(section.cert_file ? { certFile: absolute(section.cert_file) } : {}),
     ...(section.key_file ? { keyFile: absolute(section.key_file) } : {}),
   };

@@ -2,6 +2,7 @@
  * The file's shape, strictly: unknown keys are errors. Messages are the end of a sentence that begins with the dotted
  * path; a second line, where there is one, is the hint. A key without a value (`description:`) counts as absent.
  */
+import { isIP } from "node:net";
 import * as v from "valibot";
 import { parseDuration } from "./duration.ts";
 import { parseHostPort } from "./host-port.ts";
@@ -90,6 +91,16 @@ const duration = v.pipe(
     addIssue({ message: `${shown(dataset.value)} is no duration from 1s to 24h\nlike 90s, 10m or 1h` });
     return NEVER;
   }),
+);
+
+/** An address, or a network in CIDR form. */
+const network = v.pipe(
+  text,
+  v.check((value) => {
+    const [address = "", bits, ...rest] = value.split("/");
+    const most = isIP(address) === 4 ? 32 : isIP(address) === 6 ? 128 : -1;
+    return rest.length === 0 && most > 0 && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most));
+  }, "is neither an IP address nor a network\nlike 10.0.0.0/8"),
 );
 
 const general = mapping({
@@ -181,6 +192,8 @@ export const fileSchema = mapping({
       cluster_name: v.nullish(filled),
       cert_file: v.nullish(filled),
       key_file: v.nullish(filled),
+      tls: v.nullish(flag, true),
+      trusted_proxies: v.nullish(v.array(network, (issue) => `expected a list, got ${shown(issue.input)}`)),
     }),
   ),
   app_service: v.nullish(

@@ -7,8 +7,9 @@ import { ensureKeys, listKeys, putKey } from "../store/keys.ts";
 import type { Store } from "../store/store.ts";
 
 export interface ServerCertificate {
-  cert: string;
-  key: string;
+  /** Both absent where something in front of the proxy ends TLS. */
+  cert?: string;
+  key?: string;
   /** The CA of our own; absent where the certificate was given. */
   caPem?: string;
   caPin?: string;
@@ -16,6 +17,7 @@ export interface ServerCertificate {
 
 export async function loadCertificate(store: Store, config: ProxyConfig, now: number): Promise<ServerCertificate> {
   const { certFile, keyFile } = config;
+  if (!config.tls) return {};
   if (certFile !== undefined && keyFile !== undefined) {
     return { cert: readPem(certFile, "cert_file"), key: readPem(keyFile, "key_file") };
   }

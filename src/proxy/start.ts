@@ -18,6 +18,7 @@ import { createApi } from "./api/app.ts";
 import { loadCertificate, type ServerCertificate } from "./certificates.ts";
 import { createLive } from "./live.ts";
 import { Relay } from "./relay.ts";
+import { remoteAddress, trustedNetworks } from "./remote.ts";
 import { type Endpoint, Socket, type SocketData } from "./socket.ts";
 
 export interface RunningProxy {
@@ -163,15 +164,16 @@ function listen(
   routes: { current?: (request: Request, remote: string) => Route },
 ): Bun.Server<SocketData> {
   const { host, port } = proxy.listen;
+  const trusted = trustedNetworks(proxy.trustedProxies);
   try {
     return Bun.serve<SocketData>({
       hostname: host,
       port,
-      tls: { cert: certificate.cert, key: certificate.key },
+      ...(certificate.cert === undefined ? {} : { tls: { cert: certificate.cert, key: certificate.key } }),
       idleTimeout: 60,
       maxRequestBodySize: 1024 * 1024,
       fetch(request, server) {
-        const remote = server.requestIP(request)?.address ?? "";
+        const remote = remoteAddress(server.requestIP(request)?.address ?? "", request.headers, trusted);
         const route = routes.current?.(request, remote);
         if (route === undefined) return new Response("starting", { status: 503 });
         if (typeof route === "function") return route();

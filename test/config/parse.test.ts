@@ -28,6 +28,8 @@ proxy_service:
         listen: { host: "0.0.0.0", port: 443 },
         publicAddr: { host: "mcpgate.example.com", port: 443 },
         clusterName: "mcpgate.example.com",
+        tls: true,
+        trustedProxies: [],
       },
     });
   });
@@ -98,6 +100,8 @@ describe("what may be left out or written in another way", () => {
       listen: { host: "127.0.0.1", port: 0 },
       publicAddr: { host: "127.0.0.1", port: 0 },
       clusterName: "127.0.0.1",
+      tls: true,
+      trustedProxies: [],
     });
   });
 
@@ -108,6 +112,8 @@ describe("what may be left out or written in another way", () => {
       listen: { host: "0.0.0.0", port: 8443 },
       publicAddr: { host: "::1", port: 443 },
       clusterName: "main",
+      tls: true,
+      trustedProxies: [],
     });
   });
 

@@ -205,7 +205,7 @@ export function role(name: string, tools: string[], deny: string[] = []): object
     metadata: { name },
     spec: {
       allow: { app_labels: { "*": "*" }, mcp: { tools } },
-      ...(deny.length === 0 ? {} : { deny: { app_labels: { "*": "*" }, mcp: { tools: deny } } }),
+      ...(deny.length === 0 ? {} : { deny: { mcp: { tools: deny } } }),
     },
   };
 }

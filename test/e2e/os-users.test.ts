@@ -41,7 +41,7 @@ test("the server runs as the host user that its app names", async () => {
 test("a client of another OS user does all that it does", async () => {
   const options = { home: join(home, "state"), user: OTHER };
   expect(await cluster.place.ok(["client", "status"], options)).toContain("alice");
-  expect(await cluster.place.ok(["client", "ls"], options)).toContain("built-in");
+  expect(await cluster.place.ok(["client", "ls"], options)).toContain("demo MCP server");
   const file = join(home, "mcp.json");
   await cluster.place.ok(["client", "config", "demo", `--client-config=${file}`], options);
   expect(statSync(file)).toMatchObject({ uid: OTHER.uid });
@@ -89,8 +89,4 @@ describe("what is on the disk", () => {
     await Bun.$`chmod 600 ${file}`;
     await cluster.startAgent();
   });
-});
-
-test.if(!isRoot)("an agent that is not root starts servers as itself only", async () => {
-  expect(self.uid).not.toBe(0);
 });

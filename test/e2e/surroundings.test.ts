@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { closeSync, constants, existsSync, mkdirSync, openSync, readSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { parse } from "yaml";
 import { Cluster, FIXTURES, NODE, SELF } from "./harness.ts";
 import { RawClient } from "./mcp.ts";
 import { eventually } from "./processes.ts";
@@ -73,8 +74,9 @@ describe("a hostile working directory", () => {
     await cluster.proxy.stop();
     cluster.proxy = place.start(["proxy", "start"], { cwd: hostile });
     await cluster.proxy.ready;
-    const config = await Bun.file(place.path("agent.yaml")).text();
-    place.file("hostile.yaml", config.replace("demo-server\n", `demo-server\n      cwd: ${hostile}\n`));
+    const config = parse(await Bun.file(place.path("agent.yaml")).text());
+    for (const app of config.app_service.apps) app.mcp.cwd = hostile;
+    place.file("hostile.yaml", config);
     cluster.agent = place.start(["agent", "start", "-c", place.path("hostile.yaml")], { cwd: hostile });
     await cluster.agent.ready;
     await using client = new RawClient(cluster, "alice", "demo");
@@ -151,13 +153,23 @@ describe("stdout", () => {
   });
 
   test("that nobody reads any more ends the client and its session", async () => {
-    const client = new RawClient(cluster, "alice", "echo");
-    await client.initialize();
-    await client.closeStdout();
-    client.send({ jsonrpc: "2.0", id: 9, method: "ping" });
-    client.send({ jsonrpc: "2.0", id: 10, method: "ping" });
-    await client.exited;
-    await eventually(async () => (await cluster.sessions()).length === 0, { ms: 5_000 });
+    const script = `"$1" client connect echo | head -n 1`;
+    const child = Bun.spawn(["sh", "-c", script, "sh", cluster.place.bin], {
+      env: cluster.place.env(cluster.home("alice")),
+      stdin: "pipe",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+    const hello = { protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "head", version: "1" } };
+    child.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", id: 1, method: "initialize", params: hello })}\n`);
+    await child.stdin.flush();
+    expect(JSON.parse(await child.stdout.text())).toMatchObject({ id: 1, result: {} });
+    child.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", id: 2, method: "ping" })}\n`);
+    await child.stdin.flush();
+    await child.exited;
+    expect(await child.stderr.text()).not.toContain("    at ");
+    await eventually(() => cluster.servers().length === 0);
+    await eventually(async () => (await cluster.sessions()).length === 0);
   });
 });
 

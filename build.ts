@@ -23,7 +23,8 @@ async function build(outfile: string, platform?: (typeof PLATFORMS)[number]): Pr
   // A name of its own until it is whole: a build that fails or is interrupted leaves the last good binary in place.
   const partial = `${outfile}.building`;
   const result = await Bun.build({
-    entrypoints: [join(import.meta.dir, "src/main.ts")],
+    // the second is a thread of its own: `proxy/store-thread.ts`
+    entrypoints: [join(import.meta.dir, "src/main.ts"), join(import.meta.dir, "src/proxy/store-worker.ts")],
     compile: {
       outfile: partial,
       ...(platform === undefined ? {} : { target: `bun-${platform}` as Bun.Build.CompileTarget }),

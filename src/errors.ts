@@ -14,6 +14,8 @@ const table = {
   bad_credentials: { exit: 1, status: 401 },
   bad_proof: { exit: 1, status: 401 },
   access_denied: { exit: 1, status: 403 },
+  /** Shut out by a lock: it may be over at any time. */
+  locked: { exit: 1, status: 403 },
   token_invalid: { exit: 1, status: 403 },
   not_found: { exit: 1, status: 404 },
   already_exists: { exit: 1, status: 409 },
@@ -24,6 +26,7 @@ const table = {
   agent_offline: { exit: 1, status: 503 },
   unavailable: { exit: 1, status: 503 },
   start_failed: { exit: 1, status: 502 },
+  server_changed: { exit: 1, status: 502 },
   timeout: { exit: 1, status: 504 },
   unreachable: { exit: 1, status: 502 },
   tls: { exit: 1, status: 502 },

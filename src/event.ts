@@ -1,6 +1,11 @@
 /**
  * Audit events, schema version 1. Every event has `event`, `uid` and `time`; the other fields where they apply, under
  * the same name in every format and store.
+ *
+ * An event becomes one line of JSON where it happened, and that line is never written anew: its bytes (UTF-8, without the
+ * line feed) are what is hashed, shipped, stored and verified. `chain`, `n` and `prev` are in the line, so its SHA-256 (hex)
+ * covers its place too; the next line of the chain has it as `prev`. The first line's `prev` is 64 zeros. An agent has a
+ * chain for each of its boots, a proxy has one (`audit/chain.ts`, `audit/head.ts`).
  */
 
 export const AUDIT_SCHEMA_VERSION = 1;
@@ -19,13 +24,22 @@ export type EventName =
   | "role.create"
   | "role.update"
   | "role.delete"
+  | "lock.create"
+  | "lock.delete"
   | "session.kill"
+  | "app.approve"
   | "mcp.session.start"
   | "mcp.session.end"
   | "mcp.session.request"
   | "mcp.session.response"
   | "mcp.session.notification"
-  | "mcp.session.invalid";
+  | "mcp.session.invalid"
+  | "mcp.tool.new"
+  | "mcp.tool.changed"
+  | "audit.chain.start"
+  | "audit.gap"
+  | "audit.disputed"
+  | "audit.checkpoint";
 
 /** How a request ended. `unknown`: the server may or may not have acted on it. */
 export type Outcome = "ok" | "error" | "denied" | "cancelled" | "unknown";
@@ -69,6 +83,12 @@ export interface AuditEvent {
   remote?: string;
   /** Anything else that one kind of event needs; documented in the README's table. */
   details?: Record<string, unknown>;
+  /** The chain that the event is in: the id of an agent's boot, or of a proxy. */
+  chain?: string;
+  /** Its place there, from 1. */
+  n?: number;
+  /** SHA-256 of the line before it, hex. */
+  prev?: string;
 }
 
 /** What a producer fills in; `time`, `v` and the session's fields are added where the event is recorded. */

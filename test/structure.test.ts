@@ -29,9 +29,9 @@ const MAY_IMPORT: Record<string, string[]> = {
   proxy: ["link", "audit", "identity", "store", "rbac", "config"],
   client: ["link", "identity", "mcp", "config"],
   demo: ["client", "config", "agent"],
-  cli: ["agent", "proxy", "client", "demo", "config", "identity", "rbac"],
+  cli: ["agent", "proxy", "client", "demo", "audit", "config", "identity", "rbac"],
 };
-const BASE = new Set(["errors.ts", "log.ts", "event.ts", "version.ts"]);
+const BASE = new Set(["errors.ts", "log.ts", "event.ts", "fold.ts", "version.ts"]);
 
 const imports = (file: string): string[] => {
   const text = readFileSync(join(src, file), "utf8");

@@ -2,6 +2,8 @@
  * The agent's one control connection to the proxy: dialled out, kept up for ever. It offers the apps, takes grants,
  * and ships the audit spool.
  */
+import { endAt } from "../audit/chain.ts";
+import { signHead } from "../audit/head.ts";
 import type { Spool } from "../audit/spool.ts";
 import { Failure } from "../errors.ts";
 import type { KeyPair } from "../identity/keys.ts";
@@ -13,6 +15,7 @@ import {
   AGENT_CONTROL_PATH,
   type FromAgent,
   HEARTBEAT_LOST_MS,
+  HOLD_AFTER_MS,
   MAX_BATCH,
   parseMessage,
   type ToAgent,
@@ -32,7 +35,9 @@ export interface ControlOptions {
   log: Log;
   /** What to offer, asked for at each connection. */
   offer(): Pick<Hello, "boot" | "apps" | "sessions">;
-  onMessage(message: Exclude<ToAgent, { t: "challenge" | "refused" | "ping" | "events.stored" }>): void;
+  onMessage(message: Exclude<ToAgent, { t: "challenge" | "refused" | "ping" | "events.stored" | "synced" }>): void;
+  /** Resolves when all that `onMessage` was given is in force. */
+  settled(): Promise<void>;
   /** The proxy's clock, milliseconds since the epoch. */
   onClock(now: number): void;
   /** The proxy said that this agent is not wanted any more, or never was: trying again would not help. */
@@ -42,6 +47,8 @@ export interface ControlOptions {
 const BATCH_ITEMS = 500;
 /** Events that come together travel together. */
 const BATCH_DELAY_MS = 5;
+/** What was stored is signed within that time, all of it at once. */
+const HEAD_DELAY_MS = 1_000;
 
 export class Control {
   readonly #options: ControlOptions;
@@ -51,8 +58,16 @@ export class Control {
   #watch: ReturnType<typeof setInterval> | undefined;
   #shipTimer: ReturnType<typeof setTimeout> | undefined;
   #shipping = false;
+  /** The last line of the batch under way, and of what the proxy has stored. */
+  #sent: string | undefined;
+  #stored: string | undefined;
+  #headTimer: ReturnType<typeof setTimeout> | undefined;
   #wake: (() => void) | undefined;
   #shipped: PromiseWithResolvers<void> | undefined;
+  /** The connection on which the proxy has said all that changed, and when it was last heard on one. */
+  #synced: Connection | undefined;
+  #freshAt = performance.now();
+  #hold: PromiseWithResolvers<void> | undefined;
 
   constructor(options: ControlOptions) {
     this.#options = options;
@@ -61,6 +76,16 @@ export class Control {
 
   get up(): boolean {
     return this.#connection?.open ?? false;
+  }
+
+  /**
+   * While the proxy has not been heard for `HOLD_AFTER_MS`, and until it has said what changed meanwhile: when to go on. A
+   * lock that can't reach this agent would bite nobody otherwise.
+   */
+  get held(): Promise<void> | undefined {
+    if (performance.now() - this.#freshAt <= HOLD_AFTER_MS) return undefined;
+    this.#hold ??= Promise.withResolvers<void>();
+    return this.#hold.promise;
   }
 
   send(message: FromAgent): void {
@@ -91,18 +116,22 @@ export class Control {
     }
   }
 
-  /** Resolves when the proxy stored what is in the spool, or after `ms`. */
+  /** The last events were appended: resolves when the proxy stored what is in the spool, or after `ms`. */
   async flush(ms: number): Promise<void> {
-    if (!this.up || this.#options.spool.pending === 0) return;
-    this.#shipped = Promise.withResolvers<void>();
-    this.#ship();
-    await Promise.race([this.#shipped.promise, Bun.sleep(ms)]);
+    if (!this.up) return;
+    if (this.#options.spool.pending > 0) {
+      this.#shipped = Promise.withResolvers<void>();
+      this.#ship();
+      await Promise.race([this.#shipped.promise, Bun.sleep(ms)]);
+    }
+    if (this.#options.spool.pending === 0) await this.#sendHead(true);
   }
 
   stop(): void {
     this.#stopped = true;
     this.#wake?.();
     clearTimeout(this.#shipTimer);
+    clearTimeout(this.#headTimer);
     this.#connection?.close("the agent stops");
   }
 
@@ -149,10 +178,20 @@ export class Control {
       case "ping":
         this.#options.onClock(message.now);
         connection.sendText({ t: "pong" });
+        if (this.#synced === connection) this.#fresh();
+        return false;
+      case "synced":
+        void this.#options.settled().then(() => {
+          if (!connection.open) return;
+          this.#synced = connection;
+          this.#fresh();
+        });
         return false;
       case "events.stored":
         this.#options.spool.ack(message.last);
         this.#shipping = false;
+        this.#stored = this.#sent;
+        this.#headTimer ??= setTimeout(() => void this.#sendHead(false), HEAD_DELAY_MS);
         this.#ship();
         return false;
       case "challenge":
@@ -162,6 +201,12 @@ export class Control {
         this.#options.onMessage(message);
         return message.t === "welcome";
     }
+  }
+
+  #fresh(): void {
+    this.#freshAt = performance.now();
+    this.#hold?.resolve();
+    this.#hold = undefined;
   }
 
   // --- the spool ---
@@ -181,7 +226,21 @@ export class Control {
       return;
     }
     this.#shipping = true;
+    this.#sent = items.at(-1);
     this.send({ t: "events", last: first + items.length - 1, items });
+  }
+
+  /** `final`: nothing will be appended any more. One that is lost on the way is made good by the next. */
+  async #sendHead(final: boolean): Promise<void> {
+    clearTimeout(this.#headTimer);
+    this.#headTimer = undefined;
+    const end = this.#stored === undefined ? undefined : endAt(this.#stored);
+    if (end === undefined) return;
+    try {
+      this.send({ t: "events.head", head: await signHead({ ...end, final }, this.#options.key) });
+    } catch (error) {
+      this.#options.log.error("spool.not_signed", { error: Failure.from(error).message });
+    }
   }
 
   #pause(ms: number): Promise<void> {

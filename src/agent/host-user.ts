@@ -9,6 +9,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { Failure } from "../errors.ts";
+import { spawnOwn } from "./own-child.ts";
 
 export interface HostUser {
   name: string;
@@ -43,7 +44,7 @@ export const hostAccounts: AccountDatabase = {
     if (process.platform !== "linux") return findOwn(key);
     const getent = GETENT.find((path) => existsSync(path));
     if (getent === undefined) return findInFile(readFileSync("/etc/passwd", "utf8"), key);
-    const lookup = Bun.spawn([getent, "passwd", key], {
+    const lookup = spawnOwn([getent, "passwd", key], {
       stdio: ["ignore", "pipe", "ignore"],
       env: {},
       cwd: "/",

@@ -6,7 +6,7 @@
  * root starts servers as the very user that it is, so there the agent's own `PATH` (where that user's `npx` is) stands
  * in for the default. Nothing else is inherited: no `BUN_*`, `LD_*`, `NODE_OPTIONS`, no secret of the agent's.
  */
-import { accessSync, constants, statSync } from "node:fs";
+import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 import { Failure } from "../errors.ts";
 import type { HostUser } from "./host-user.ts";
@@ -95,7 +95,8 @@ export function findCommand(command: string, path: string): Found {
     if (!isAbsolute(folder)) continue;
     const found = look(join(folder, command));
     if ("path" in found && !("fault" in found)) return found;
-    if ("fault" in found && found.fault === "not_executable") best = found;
+    // One that merely lies behind a folder that can't be entered may not be there at all.
+    if ("fault" in found && found.fault === "not_executable" && existsSync(found.path)) best = found;
   }
   return best;
 }

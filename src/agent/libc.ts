@@ -16,6 +16,7 @@ const signatures = {
   prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
   getrlimit: { args: ["i32", "ptr"], returns: "i32" },
   setrlimit: { args: ["i32", "ptr"], returns: "i32" },
+  waitpid: { args: ["i32", "ptr", "i32"], returns: "i32" },
 } as const;
 
 type Libc = Library<typeof signatures>["symbols"];
@@ -54,4 +55,25 @@ export function openPipe(): [number, number] {
   const [read, write] = ends;
   if (read === undefined || write === undefined) throw new Error("unreachable: a pipe has two ends");
   return [read, write];
+}
+
+const PR_SET_CHILD_SUBREAPER = 36;
+
+/** From now on, what descendants of this process leave behind becomes its child instead of the first process's. */
+export function becomeSubreaper(): boolean {
+  return loadLibc().prctl(PR_SET_CHILD_SUBREAPER, 1n, 0n, 0n, 0n) === 0;
+}
+
+const WNOHANG = 1;
+
+/** Clears away an adopted child that has ended. Never for a child that the runtime started: it waits for that itself. */
+export function reap(pid: number): void {
+  loadLibc().waitpid(pid, null, WNOHANG);
+}
+
+const [F_SETFD, FD_CLOEXEC] = [2, 1n];
+
+/** Not for the children. */
+export function closeOnExec(fd: number): void {
+  loadLibc().fcntl(fd, F_SETFD, FD_CLOEXEC);
 }

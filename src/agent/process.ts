@@ -1,13 +1,16 @@
 /**
  * One server process: started as its host user, its streams with backpressure, and stopped so that nothing of it is
- * left: end of stdin, then SIGTERM, then SIGKILL, the signals to its whole process group.
+ * left: end of stdin, then SIGTERM, then SIGKILL, the signals to its whole process group; and then the end of whatever
+ * fled that (`containment.ts`).
  */
 import { Failure } from "../errors.ts";
 import type { Log } from "../log.ts";
+import type { Containment, Enclosure } from "./containment.ts";
 import { type AccountDatabase, type HostUser, hostAccounts, loadHostUser, loadHostUserById } from "./host-user.ts";
 import { type Environment, type Orders, serverEnvironment } from "./launch.ts";
 import { type Ledger, serverLedger } from "./ledger.ts";
 import { ProcessGroup, within } from "./process-group.ts";
+import { NO_SECRETS, type Secrets } from "./secrets.ts";
 import { ServerInput } from "./server-input.ts";
 import { type Spawned, spawnServer } from "./spawn.ts";
 import { LineRate, StderrTail } from "./stderr-tail.ts";
@@ -30,6 +33,14 @@ export interface StartOptions {
   /** A line of stderr, cleaned of control characters. It is in the log and in `stderrTail()` already. */
   onStderrLine?: ((line: string) => void) | undefined;
   ledger?: Ledger | undefined;
+  /** Ends what flees the server's process group; without it such processes are out of reach. */
+  containment?: Containment | undefined;
+  /** Of stopping, unless `stop` says otherwise; 2 s each. */
+  graces?: Graces | undefined;
+  /** Masked in whatever of its stderr goes anywhere. */
+  secrets?: Secrets | undefined;
+  /** What is to be done when all of it is gone, before `exited` tells so. Never rejects. */
+  afterwards?: (() => Promise<void>) | undefined;
   accounts?: AccountDatabase | undefined;
   /** The agent's own environment. */
   inherited?: Record<string, string | undefined> | undefined;
@@ -52,6 +63,8 @@ export interface Graces {
 
 export interface ServerProcess {
   readonly pid: number;
+  /** What it was given to keep to itself. */
+  readonly secrets: Secrets;
   /** Whether little enough is waiting for the server. */
   readonly writable: boolean;
   /** False: wait for `drain()` before the next. What is written after the server closed its stdin is dropped. */
@@ -75,12 +88,13 @@ const OUTPUT_MS = 500;
 /** Failure `start_failed` (no such user or command, not executable, not root, …) unless the program runs. */
 export async function startServer(o: StartOptions): Promise<ServerProcess> {
   const { user, switching } = await hostUserFor(o);
+  const enclosure = o.containment?.enclose();
   const orders: Orders = {
     v: 1,
     agentPid: process.pid,
     command: o.command,
     args: o.args,
-    env: serverEnvironment({ user, switching, given: o.env, inherited: o.inherited }),
+    env: { ...serverEnvironment({ user, switching, given: o.env, inherited: o.inherited }), ...enclosure?.env },
     cwd: o.cwd,
     home: user.home,
     switchTo: switching ? { name: user.name, uid: user.uid, gid: user.gid } : undefined,
@@ -91,9 +105,15 @@ export async function startServer(o: StartOptions): Promise<ServerProcess> {
       hint: "correct the app's definition",
     });
   }
-  const spawned = await spawnServer({ orders, self: o.self, ledger: o.ledger ?? serverLedger });
-  o.log.info("server.start", { pid: spawned.pid, host_user: user.name });
-  return new RunningServer(spawned, o);
+  try {
+    const ledger = o.ledger ?? serverLedger;
+    const spawned = await spawnServer({ orders, self: o.self, ledger, enclose: (pid) => enclosure?.enter(pid) });
+    o.log.info("server.start", { pid: spawned.pid, host_user: user.name });
+    return new RunningServer(spawned, o, enclosure);
+  } catch (error) {
+    await enclosure?.end();
+    throw error;
+  }
 }
 
 /** Fails closed: root starts nothing without being told as whom, and nobody else can become another user. */
@@ -129,27 +149,32 @@ async function hostUserFor(o: StartOptions): Promise<{ user: HostUser; switching
 
 class RunningServer implements ServerProcess {
   readonly pid: number;
+  readonly secrets: Secrets;
   readonly exited: Promise<Exit>;
   readonly #spawned: Spawned;
   readonly #o: StartOptions;
   readonly #tail: StderrTail;
   readonly #input: ServerInput;
   readonly #group: ProcessGroup;
+  readonly #enclosure: Enclosure | undefined;
   readonly #rate = new LineRate();
-  #graces = GRACES;
+  #graces: Required<Graces>;
   #stopping: Promise<Exit> | undefined;
   #sweeping: Promise<void> | undefined;
 
   // stdout: whether we wait for the server, and not for whoever takes its bytes
   #reading = true;
 
-  constructor(spawned: Spawned, o: StartOptions) {
+  constructor(spawned: Spawned, o: StartOptions, enclosure: Enclosure | undefined) {
+    this.#enclosure = enclosure;
     this.pid = spawned.pid;
+    this.secrets = o.secrets ?? NO_SECRETS;
     this.#spawned = spawned;
     this.#o = o;
+    this.#graces = { ...GRACES, ...o.graces };
     this.#group = new ProcessGroup(spawned.pid, spawned.ended);
     this.#input = new ServerInput(spawned.stdin, () => o.log.debug("server.stdin_closed", { pid: spawned.pid }));
-    this.#tail = new StderrTail((line) => this.#logLine(line));
+    this.#tail = new StderrTail((line) => this.#logLine(line), this.secrets);
     this.exited = this.#watch(Promise.all([this.#pumpStdout(), this.#pumpStderr()]));
   }
 
@@ -179,7 +204,7 @@ class RunningServer implements ServerProcess {
   }
 
   async #stop(graces: Graces): Promise<Exit> {
-    this.#graces = { ...GRACES, ...graces };
+    this.#graces = { ...this.#graces, ...graces };
     this.endInput();
     if (!(await within(this.#graces.inputMs, this.#spawned.ended))) await this.#sweep();
     return this.exited;
@@ -197,7 +222,9 @@ class RunningServer implements ServerProcess {
     const message = signal === null ? `exited with code ${code}` : `killed by ${signal}`;
     this.#input.break();
     await this.#sweep();
+    if ((await this.#enclosure?.end()) === false) this.#o.log.warn("server.survivor", { pid: this.pid });
     await this.#finishOutput(output);
+    await this.#o.afterwards?.();
     this.#logSuppressed(this.#rate.flush());
     this.#o.log.info("server.exit", { pid: this.pid, code: code ?? undefined, signal: signal ?? undefined });
     return { code, signal, message };

@@ -15,17 +15,30 @@ import type { Step } from "../gate/step.ts";
 import type { Grant } from "../identity/grant.ts";
 import { type Carrier, type CloseReason, Link, type WindowBudget } from "../link/link.ts";
 import type { Log } from "../log.ts";
+import { encodeError } from "../mcp/encode.ts";
 import { type Line, LineSplitter } from "../mcp/lines.ts";
-import { DEFAULT_CODEC_LIMITS } from "../mcp/message.ts";
-import type { ServerProcess, StartOptions } from "./process.ts";
+import { DEFAULT_CODEC_LIMITS, type Id } from "../mcp/message.ts";
+import { NotificationMeter } from "./notification-meter.ts";
+import type { Graces, ServerProcess, StartOptions } from "./process.ts";
+import { NO_SECRETS } from "./secrets.ts";
+import type { AppPins } from "./tool-pins.ts";
+import { SessionLimits } from "./session-limits.ts";
 
 export interface SessionOptions {
   grant: Grant;
   app: AppConfig;
   log: Log;
-  start(options: Omit<StartOptions, "self" | "log">): Promise<ServerProcess>;
+  start(onStdout: StartOptions["onStdout"]): Promise<ServerProcess>;
+  /** The server said something. Once. */
+  onSpoke(): void;
+  /** The server could not be started, or ended although nobody had asked it to. */
+  onFailed(how: string): void;
   /** Puts the events into the spool before it returns; throws when it can't. */
   record(events: EventDraft[]): void;
+  /** While nothing new may pass, as the agent may not have heard of a lock or of changed rules: when to go on. */
+  held(): Promise<void> | undefined;
+  /** What is known of the app's tools; undefined: `tool_pinning: off`. */
+  pins?: AppPins | undefined;
   /** What the session may hold beyond the smallest windows. */
   budget: WindowBudget;
   /** Once; nothing of the session is left, the server included. */
@@ -47,6 +60,7 @@ export class Session {
   readonly link: Link;
   readonly #options: SessionOptions;
   readonly #gate: Gate;
+  readonly #meter = new NotificationMeter({ now: () => performance.now() });
   readonly #fromClient = new LineSplitter(DEFAULT_CODEC_LIMITS.maxBytes);
   readonly #fromServer = new LineSplitter(DEFAULT_CODEC_LIMITS.maxBytes);
   /** Resolves when the server runs, or when it is certain that it won't. */
@@ -58,6 +72,9 @@ export class Session {
   #answered: PromiseWithResolvers<void> | undefined;
   #revision: number;
   #attached = false;
+  #spoke = false;
+  readonly #limits: SessionLimits;
+  #graces: Graces = {};
   #detachedMs = 0;
 
   constructor(options: SessionOptions) {
@@ -66,12 +83,14 @@ export class Session {
     this.sid = grant.sid;
     this.user = grant.user;
     this.#revision = grant.revision;
+    this.#limits = new SessionLimits(options.app.mcp.limits ?? {}, performance.now());
     this.#gate = new Gate({
       app: grant.app,
       rules: grant.rules,
       newUid,
       now: () => performance.now(),
       redact: redactArguments,
+      pins: options.pins,
     });
     this.link = new Link({
       onData: (bytes) => this.#onClientData(bytes),
@@ -87,6 +106,11 @@ export class Session {
     return this.#options.grant;
   }
 
+  /** Undefined until the server runs. */
+  get serverPid(): number | undefined {
+    return this.#server?.pid;
+  }
+
   attach(carrier: Carrier): void {
     this.#attached = true;
     this.#detachedMs = 0;
@@ -100,8 +124,14 @@ export class Session {
     this.#apply(this.#gate.update(grant.rules));
   }
 
+  /** Tools of the app that were held back have been approved. */
+  toolsApproved(): void {
+    this.#apply(this.#gate.toolsApproved());
+  }
+
   /** Called about once a second while the agent can be reached: a session whose client is gone does not stay for ever. */
   tick(elapsedMs: number, resumeWindowMs: number): void {
+    this.#record([]);
     if (this.link.attached || this.link.closed) {
       this.#detachedMs = 0;
       if (performance.now() - this.link.lastHeard > SILENCE_MS) this.link.drop("the client is silent");
@@ -113,31 +143,39 @@ export class Session {
     }
   }
 
+  /** Called about once a second. */
+  checkLimits(now: number): void {
+    if (this.#ending !== undefined) return;
+    const overdue = this.#limits.overdue(now, this.#gate.openRequests());
+    if (overdue === undefined) return;
+    if (overdue.failed) this.#options.onFailed(overdue.reason);
+    void this.end(overdue.reason, overdue.failed ? "timeout" : "session_gone");
+  }
+
   /** Ends the session: open requests are answered with `reason`, the server is stopped. Resolves when nothing is left. */
   end(reason: string, code = "session_gone"): Promise<void> {
     this.#ending ??= this.#finish(reason, code);
     return this.#ending;
   }
 
+  /** The same at once, with SIGKILL for the server. */
+  kill(reason: string): Promise<void> {
+    this.#graces = { inputMs: 0, termMs: 0 };
+    return this.end(reason);
+  }
+
   // --- the server ---
 
   async #start(): Promise<void> {
-    const { app, log, start } = this.#options;
-    const { command, args, env, cwd, runAsHostUser } = app.mcp;
+    const { log, start } = this.#options;
     try {
-      const server = await start({
-        command,
-        args,
-        ...(env === undefined ? {} : { env }),
-        ...(cwd === undefined ? {} : { cwd }),
-        ...(runAsHostUser === undefined ? {} : { hostUser: runAsHostUser }),
-        onStdout: (chunk) => this.#onServerData(chunk),
-      });
+      const server = await start((chunk) => this.#onServerData(chunk));
       this.#server = server;
       log.info("session.start", { pid: server.pid });
       void server.exited.then((exit) => this.#onServerExit(exit.message));
     } catch (error) {
       this.#failed = Failure.from(error);
+      this.#options.onFailed(this.#failed.message);
       log.warn("session.start_failed", { error: this.#failed.message });
       // The first request is answered with it, so that the person who asked hears why.
       this.#apply(this.#gate.abandon(this.#failed.message, "error", this.#failed.hint));
@@ -145,11 +183,15 @@ export class Session {
   }
 
   #onServerData(chunk: Uint8Array): void | Promise<void> {
+    if (!this.#spoke) this.#options.onSpoke();
+    this.#spoke = true;
+    this.#limits.fromServer(performance.now());
     for (const line of this.#fromServer.push(chunk)) this.#apply(this.#read("server", line));
     return this.#room();
   }
 
   async #onServerExit(how: string): Promise<void> {
+    if (this.#ending === undefined) this.#options.onFailed(`the server ${how}`);
     const rest = this.#fromServer.end();
     if (rest !== undefined) this.#apply(this.#read("server", rest));
     await this.end(`the server ${how}`, "server_exited");
@@ -161,6 +203,9 @@ export class Session {
     if (this.#server === undefined && this.#failed === undefined) {
       return this.#started.then(() => this.#onClientData(bytes));
     }
+    // What is not consumed is not acknowledged: the client's window holds it back.
+    const held = this.#options.held();
+    if (held !== undefined) return held.then(() => (this.link.closed ? undefined : this.#onClientData(bytes)));
     for (const line of this.#fromClient.push(bytes)) {
       this.#apply(this.#read("client", line));
       if (this.#failed !== undefined) void this.end(this.#failed.message, "start_failed");
@@ -198,16 +243,41 @@ export class Session {
 
   #apply(step: Step): void {
     if (step.events.length > 0 && !this.#record(step.events)) return;
+    this.#savePins();
+    if (step.toServer.length > 0) this.#limits.toServer(performance.now());
     for (const bytes of step.toServer) this.#server?.write(bytes);
-    for (const bytes of step.toClient) this.link.write(bytes);
+    for (const bytes of step.toClient) this.link.write(this.#withoutSecrets(bytes));
     if (this.#answered !== undefined && this.#gate.openRequests() === 0) this.#answered.resolve();
   }
 
+  /** After their events: a definition is told about twice rather than never. */
+  #savePins(): void {
+    try {
+      this.#options.pins?.save();
+    } catch (error) {
+      this.#options.log.error("pins.write_failed", { error: Failure.from(error).message });
+    }
+  }
+
+  /** The one place where a line changes after the gate: what the server was given to keep to itself stays here. */
+  #withoutSecrets(line: Uint8Array): Uint8Array {
+    const { log, app } = this.#options;
+    const mode = app.mcp.secrets ?? "mask";
+    const secrets = this.#server?.secrets ?? NO_SECRETS;
+    if (mode === "allow" || !secrets.any) return line;
+    const masked = secrets.maskLine(line);
+    if (masked === line) return line;
+    log.warn("secret.found", { mode });
+    return mode === "mask" ? masked : blocked(masked);
+  }
+
   /** False: it could not be recorded, so it must not happen, and the session ends. */
-  #record(events: EventDraft[]): boolean {
+  #record(events: EventDraft[], due = this.#meter.take(events)): boolean {
+    if (due.length === 0) return true;
     const { sid, user, app } = this.#options.grant;
     try {
-      this.#options.record(events.map((event) => ({ ...event, sid, user, app })));
+      const secrets = this.#server?.secrets ?? NO_SECRETS;
+      this.#options.record(due.map((event) => secrets.maskValue({ ...event, sid, user, app })));
       return true;
     } catch (error) {
       this.#options.log.error("audit.write_failed", { error: Failure.from(error).message });
@@ -230,11 +300,14 @@ export class Session {
     await this.#started;
     const server = this.#server;
     const running = server !== undefined && code !== "server_exited";
-    const exit = running ? server.stop() : server?.exited;
+    const exit = running ? server.stop(this.#graces) : server?.exited;
     if (running && code === "end") await exit;
-    const tail = code === "server_exited" ? (server?.stderrTail().slice(-10).join("\n") ?? "") : "";
+    const tail =
+      code === "server_exited" || code === "timeout" ? (server?.stderrTail().slice(-10).join("\n") ?? "") : "";
     const told = tail === "" ? reason : `${reason}; its last words:\n${tail}`;
     this.#apply(this.#gate.abandon(told, "unknown"));
+    this.#record([], this.#meter.flush(true));
+    // Tells the client that all the gate let through is answered by now: what isn't has not reached the server.
     this.link.end();
     // A client that is away may come back for what its server last said, not for a session that was taken away.
     if (this.link.attached || code !== "session_gone") await Promise.race([this.link.flushed(), Bun.sleep(FLUSH_MS)]);
@@ -243,4 +316,11 @@ export class Session {
     this.#options.log.info("session.end", { reason, ...(how === undefined ? {} : { exit: how.message }) });
     this.#options.onEnded(reason, code === "end");
   }
+}
+
+/** An answer becomes an error; what has no answer's place to say so in (a request, a notification) passes masked. */
+function blocked(masked: Uint8Array): Uint8Array {
+  const { id, method } = JSON.parse(new TextDecoder().decode(masked)) as { id?: Id; method?: unknown };
+  if (id === undefined || method !== undefined) return masked;
+  return encodeError(id, -32603, "the answer was withheld: it holds a secret of the server's (mcp.secrets: block)");
 }

@@ -12,6 +12,7 @@ import { Failure } from "../errors.ts";
 import { findCommand, type Orders, type Report, startFailure } from "./launch.ts";
 import type { Ledger } from "./ledger.ts";
 import { openPipe } from "./libc.ts";
+import { spawnOwn } from "./own-child.ts";
 
 export interface Spawned {
   pid: number;
@@ -38,6 +39,8 @@ export interface SpawnOptions {
   /** Argv prefix that starts our own binary as the exec helper. */
   self: string[];
   ledger: Ledger;
+  /** Called with the pid before any code of the app's runs. */
+  enclose?: ((pid: number) => void) | undefined;
   /** From spawn to exec; only a directory server or a network file system that hangs needs long. Milliseconds, 20,000. */
   execMs?: number;
 }
@@ -46,7 +49,7 @@ export interface SpawnOptions {
 export const spawnServer = (o: SpawnOptions): Promise<Spawned> =>
   process.platform === "linux" ? spawnThroughChild(o) : spawnDirectly(o);
 
-async function spawnThroughChild({ orders, self, ledger, execMs = 20_000 }: SpawnOptions): Promise<Spawned> {
+async function spawnThroughChild({ orders, self, ledger, enclose, execMs = 20_000 }: SpawnOptions): Promise<Spawned> {
   const open = new Set<number>();
   const pipe = (): [number, number] => {
     const ends = openPipe();
@@ -68,6 +71,7 @@ async function spawnThroughChild({ orders, self, ledger, execMs = 20_000 }: Spaw
     // The main thread has to be the one that spawns: PR_SET_PDEATHSIG fires when the spawning thread ends.
     const child = startChild(self, [stdinOut, stdoutIn, stderrIn, ordersOut, reportIn]);
     const ended = watch(child, ledger);
+    enclose?.(child.pid);
     close(stdinOut, stdoutIn, stderrIn, ordersOut, reportIn);
     // Each of these duplicates its descriptor and closes that duplicate itself; the originals go with `finally`.
     const spawned: Spawned = {
@@ -97,7 +101,7 @@ async function spawnThroughChild({ orders, self, ledger, execMs = 20_000 }: Spaw
 
 function startChild(self: string[], stdio: [number, number, number, number, number]): Bun.Subprocess {
   try {
-    return Bun.spawn(self, { stdio, env: {}, cwd: "/" });
+    return spawnOwn(self, { stdio, env: {}, cwd: "/" });
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? "internal";
     throw new Failure("start_failed", `the exec helper can't be started: ${code} ${self[0]}`, {
@@ -160,7 +164,7 @@ async function spawnDirectly({ orders, ledger }: SpawnOptions): Promise<Spawned>
   }
   const cwd = orders.cwd ?? (existsSync(orders.home) ? orders.home : "/");
   try {
-    const child = Bun.spawn([found.path, ...orders.args], {
+    const child = spawnOwn([found.path, ...orders.args], {
       argv0: orders.command,
       stdio: ["pipe", "pipe", "pipe"],
       env: orders.env,

@@ -1,11 +1,13 @@
 /** `mcpgate agent start`: joins the proxy, offers the configured apps, and runs a session for each grant. */
+import { createHash } from "node:crypto";
+import { readFileSync, realpathSync } from "node:fs";
 import { join } from "node:path";
 import { Spool } from "../audit/spool.ts";
 import { newUid } from "../audit/uid.ts";
 import type { AppConfig, Config } from "../config/config.ts";
 import { Failure } from "../errors.ts";
 import { AUDIT_SCHEMA_VERSION, type AuditEvent, type EventDraft } from "../event.ts";
-import { lockDirectory } from "../identity/directory-lock.ts";
+import { type DirectoryLock, lockDirectory } from "../identity/directory-lock.ts";
 import { type Grant, type ReceivedGrant, verifyGrant } from "../identity/grant.ts";
 import { PeerClock } from "../identity/peer-clock.ts";
 import { signProof } from "../identity/proof.ts";
@@ -14,16 +16,26 @@ import { Budget } from "../link/budget.ts";
 import { dial } from "../link/dial.ts";
 import { AGENT_SESSION_PATH, beforeLink, parseMessage, type ToAgent } from "../link/protocol.ts";
 import type { Log } from "../log.ts";
+import { VERSION } from "../version.ts";
+import { Containment } from "./containment.ts";
 import { Control } from "./control.ts";
+import { type GuardLink, hasLostGuard } from "./guard.ts";
+import { AppHealth } from "./health.ts";
 import { type AgentIdentity, loadIdentity } from "./join.ts";
-import { startServer } from "./process.ts";
+import { serverLedger } from "./ledger.ts";
+import type { ServerProcess, StartOptions } from "./process.ts";
+import { Servers } from "./servers.ts";
 import { Session } from "./session.ts";
+import { type AppPins, loadPins, type PinReport } from "./tool-pins.ts";
+import { type AgentStatus, openStatusSocket } from "./status.ts";
 
 export interface AgentOptions {
   config: Config;
   log: Log;
   /** The command that starts this program as the exec helper: `["/proc/self/exe", "__exec"]` for the binary. */
   self: string[];
+  /** The process that watches this one, where there is one. */
+  guard?: GuardLink | undefined;
 }
 
 export interface RunningAgent {
@@ -37,8 +49,9 @@ export interface RunningAgent {
 
 const TICK_MS = 1_000;
 const LAST_EVENTS_MS = 3_000;
+const LOCK_MS = 5_000;
 
-export async function startAgent({ config, log, self }: AgentOptions): Promise<RunningAgent> {
+export async function startAgent({ config, log, self, guard }: AgentOptions): Promise<RunningAgent> {
   const service = config.app;
   if (service === undefined) {
     throw new Failure("config", `${config.file ?? "configuration"}: app_service is not enabled`, {
@@ -46,15 +59,76 @@ export async function startAgent({ config, log, self }: AgentOptions): Promise<R
     });
   }
   const dir = join(config.dataDir, "agent");
-  const lock = lockDirectory(dir);
+  const lock = await waitForLock(dir);
   try {
     const identity = await loadIdentity(config, dir, log);
-    const spool = Spool.open(join(dir, "spool"), { log });
-    return new Agent(identity, service.apps, service.resumeWindowSeconds * 1000, spool, log, self, lock);
+    const containment = await Containment.open(tagOf(dir), log);
+    if (containment.group !== undefined) guard?.tell(containment.group);
+    log.info("agent.containment", { by: containment.mechanism, guard: guard !== undefined });
+    const boot = crypto.randomUUID();
+    const { limit, ...audit } = service.audit ?? {};
+    const spool = Spool.open(join(dir, "spool"), {
+      ...audit,
+      ...(limit === undefined ? {} : { maxBytes: limit }),
+      log,
+      chain: boot,
+      agent: identity.name,
+    });
+    spool.begin();
+    const parts = {
+      identity,
+      boot,
+      spool,
+      containment,
+      guard,
+      log,
+      self,
+      lock,
+      dataDir: config.dataDir,
+      allowHostUsers: service.allowHostUsers ?? [],
+      pins: loadPins(dir, service.apps),
+    };
+    return new Agent(parts, service.apps, service.resumeWindowSeconds * 1000);
   } catch (error) {
     lock.release();
     throw error;
   }
+}
+
+/** Names this agent on its host: what an earlier one left behind is known by it. */
+const tagOf = (dir: string): string => createHash("sha256").update(realpathSync(dir)).digest("hex").slice(0, 12);
+
+/** An agent whose guard was killed needs a moment to end its servers; the next one comes after it. */
+async function waitForLock(dir: string): Promise<DirectoryLock> {
+  for (const until = performance.now() + LOCK_MS; ; await Bun.sleep(50)) {
+    try {
+      return lockDirectory(dir);
+    } catch (error) {
+      if (!isBeingLeft(dir) || performance.now() > until) throw error;
+    }
+  }
+}
+
+function isBeingLeft(dir: string): boolean {
+  try {
+    return hasLostGuard(Number(readFileSync(join(dir, "lock.pid"), "utf8")));
+  } catch {
+    return false;
+  }
+}
+
+interface Parts {
+  identity: AgentIdentity;
+  boot: string;
+  spool: Spool;
+  containment: Containment;
+  guard: GuardLink | undefined;
+  log: Log;
+  self: string[];
+  lock: DirectoryLock;
+  dataDir: string;
+  allowHostUsers: string[];
+  pins: ReadonlyMap<string, AppPins>;
 }
 
 class Agent implements RunningAgent {
@@ -63,10 +137,17 @@ class Agent implements RunningAgent {
   readonly #resumeWindowMs: number;
   readonly #spool: Spool;
   readonly #log: Log;
-  readonly #self: string[];
-  readonly #lock: { release(): void };
-  readonly #boot = crypto.randomUUID();
+  readonly #lock: DirectoryLock;
+  readonly #guard: GuardLink | undefined;
+  readonly #servers: Servers;
+  readonly #health: AppHealth;
+  readonly #status: { close(): void };
+  readonly #containment: Containment;
+  /** Names its chain of events too. */
+  readonly #boot: string;
   readonly #sessions = new Map<string, Session>();
+  /** Of the apps whose tools are pinned. */
+  readonly #pins: ReadonlyMap<string, AppPins>;
   readonly #budget = new Budget({ total: 512 * 1024 * 1024, user: 128 * 1024 * 1024 });
   /** Grants are dated by the proxy's clock; this host's own may be wrong. */
   readonly #clock = new PeerClock();
@@ -77,23 +158,28 @@ class Agent implements RunningAgent {
   readonly #closed = Promise.withResolvers<void>();
   readonly #tick: ReturnType<typeof setInterval>;
   #stopping: Promise<void> | undefined;
+  #inOrder: Promise<void> = Promise.resolve();
 
-  constructor(
-    identity: AgentIdentity,
-    apps: AppConfig[],
-    resumeWindowMs: number,
-    spool: Spool,
-    log: Log,
-    self: string[],
-    lock: { release(): void },
-  ) {
+  constructor(parts: Parts, apps: AppConfig[], resumeWindowMs: number) {
+    const { identity, boot, spool, containment, guard, log, self, lock, dataDir, allowHostUsers, pins } = parts;
+    this.#boot = boot;
     this.#identity = identity;
     this.#apps = apps;
     this.#resumeWindowMs = resumeWindowMs;
     this.#spool = spool;
+    this.#containment = containment;
     this.#log = log;
-    this.#self = self;
     this.#lock = lock;
+    this.#guard = guard;
+    this.#health = new AppHealth(
+      apps.map(({ name }) => name),
+      () => this.#tellHealth(),
+    );
+    this.#servers = new Servers({ agent: identity.agent, self, containment, allowHostUsers, log });
+    void this.#servers.sweepContainers(apps);
+    this.#pins = pins;
+    for (const each of pins.values()) each.onChanged = () => this.#reportPins(each);
+    this.#status = openStatusSocket(dataDir, log, () => this.#describe());
     this.#control = new Control({
       trust: identity.trust,
       agent: identity.agent,
@@ -106,6 +192,7 @@ class Agent implements RunningAgent {
         sessions: [...this.#sessions.keys()],
       }),
       onMessage: (message) => this.#onMessage(message),
+      settled: () => this.#inOrder,
       onClock: (now) => this.#clock.learn(now),
       onRejected: (failure) => {
         this.#ready.reject(failure);
@@ -116,6 +203,7 @@ class Agent implements RunningAgent {
     this.#ready.promise.catch(() => {});
     this.#closed.promise.catch(() => {});
     this.#tick = setInterval(() => this.#onTick(), TICK_MS);
+    void guard?.lost.then(() => this.#onGuardLost());
     void this.#control.run();
   }
 
@@ -134,7 +222,10 @@ class Agent implements RunningAgent {
 
   async #stop(): Promise<void> {
     clearInterval(this.#tick);
+    // Long before the lock goes: the runtime removes the socket's file a moment after it was told to.
+    this.#status.close();
     await Promise.all([...this.#sessions.values()].map((session) => session.end("the agent stops")));
+    await this.#containment.close();
     await this.#control.flush(LAST_EVENTS_MS);
     this.#control.stop();
     this.#spool.close();
@@ -145,8 +236,23 @@ class Agent implements RunningAgent {
 
   /** The clock of detached sessions runs only while clients could come: a proxy that was down for an hour kills none. */
   #onTick(): void {
+    this.#containment.sweep();
+    const now = performance.now();
+    for (const session of this.#sessions.values()) session.checkLimits(now);
     if (!this.#control.up) return;
     for (const session of this.#sessions.values()) session.tick(TICK_MS, this.#resumeWindowMs);
+  }
+
+  /** We are what is left of the two: the servers end now, and the proxy hears of it before we do. */
+  #onGuardLost(): void {
+    if (this.#stopping !== undefined) return;
+    this.#log.error("guard.lost");
+    for (const session of this.#sessions.values()) void session.kill("the agent's guard process was killed");
+    for (const pid of serverLedger.pids()) killGroupOf(pid);
+    this.#containment.killAll();
+    this.#closed.reject(
+      new Failure("unavailable", "the agent's guard process was killed", { hint: "mcpgate agent start" }),
+    );
   }
 
   #onMessage(message: Parameters<ConstructorParameters<typeof Control>[0]["onMessage"]>[0]): void {
@@ -155,15 +261,23 @@ class Agent implements RunningAgent {
         this.#onWelcome(message);
         break;
       case "session.open":
-        void this.#onOpen(message);
+        this.#next(() => this.#onOpen(message));
         break;
       case "session.policy":
-        void this.#onPolicy(message.grant);
+        this.#next(() => this.#onPolicy(message.grant));
+        break;
+      case "tools.approved":
+        this.#onApproved(message);
         break;
       case "session.end":
-        void this.#sessions.get(message.sid)?.end(message.reason);
+        this.#next(async () => void this.#sessions.get(message.sid)?.end(message.reason));
         break;
     }
+  }
+
+  /** A grant takes a moment to check; nothing that came after it overtakes it. */
+  #next(work: () => Promise<void>): void {
+    this.#inOrder = this.#inOrder.then(work);
   }
 
   #onWelcome(message: Extract<ToAgent, { t: "welcome" }>): void {
@@ -172,7 +286,19 @@ class Agent implements RunningAgent {
     const refused = new Set(message.refused.map(({ name }) => name));
     const apps = this.#apps.map(({ name }) => name).filter((name) => !refused.has(name));
     this.#log.info("control.connected", { apps: apps.join(","), sessions: this.#sessions.size });
+    this.#tellHealth();
+    for (const pins of this.#pins.values()) this.#reportPins(pins);
     this.#ready.resolve({ agent: this.#identity.name, apps });
+  }
+
+  #reportPins({ app, enforce, report }: { app: string; enforce: boolean; report: PinReport[] }): void {
+    this.#control.send({ t: "tools.pins", app, enforce, tools: report });
+  }
+
+  #onApproved({ app, tools }: Extract<ToAgent, { t: "tools.approved" }>): void {
+    if (this.#pins.get(app)?.approve(tools) !== true) return;
+    this.#log.info("tools.approved", { app, tools: tools.length });
+    for (const session of this.#sessions.values()) if (session.grant.app === app) session.toolsApproved();
   }
 
   // --- sessions ---
@@ -204,22 +330,29 @@ class Agent implements RunningAgent {
       this.#log.error("grant.refused", { error: Failure.from(error).message });
       return;
     }
-    try {
-      const session = this.#openSession(grant, resume);
-      await this.#dialSession(session, attach);
-    } catch (error) {
+    // Where only the connection failed, the session is there for the next one.
+    const refuse = (error: unknown, gone: boolean) => {
       const failure = Failure.from(error);
       this.#log.warn("session.refused", { sid: grant.sid, error: failure.message });
-      this.#control.send({ t: "session.refused", attach, sid: grant.sid, ...failure.toJSON() });
+      this.#control.send({ t: "session.refused", attach, sid: grant.sid, gone, ...failure.toJSON() });
+    };
+    try {
+      const session = this.#openSession(grant, resume);
+      void this.#dialSession(session, attach).catch((error) => refuse(error, false));
+    } catch (error) {
+      refuse(error, true);
     }
   }
 
-  /** Opening twice is opening once: the session's id says which it is, and only its own user's key comes back to it. */
+  /**
+   * Opening twice is opening once: the session's id says which it is, and only its own user comes back to it. With which
+   * key is the proxy's to check, as at the first time: a login that expired in mid-session is followed by another.
+   */
   #openSession(grant: Grant, resume: boolean): Session {
     const known = this.#sessions.get(grant.sid);
     if (known !== undefined) {
-      const { user, app, client_jkt } = known.grant;
-      if (user !== grant.user || app !== grant.app || client_jkt !== grant.client_jkt) {
+      const { user, app } = known.grant;
+      if (user !== grant.user || app !== grant.app) {
         throw new Failure("access_denied", "the session belongs to somebody else");
       }
       known.update(grant);
@@ -229,13 +362,18 @@ class Agent implements RunningAgent {
     if (resume) throw new Failure("session_gone", "the session ended on the agent");
     const app = this.#apps.find(({ name }) => name === grant.app);
     if (app === undefined) throw new Failure("not_found", `this agent has no app "${grant.app}"`);
+    this.#checkCount(app, grant.user);
     const log = this.#log.child({ sid: grant.sid, app: grant.app, user: grant.user });
     const session = new Session({
       grant,
       app,
       log,
-      start: (options) => startServer({ ...options, self: this.#self, log }),
+      start: (onStdout) => this.#startServer(app, grant, log, onStdout),
+      onSpoke: () => this.#health.ok(app.name),
+      onFailed: (how) => this.#health.failed(app.name, how),
       record: (events) => this.#record(events),
+      pins: this.#pins.get(app.name),
+      held: () => this.#control.held,
       budget: this.#budget.of(grant.user),
       onEnded: (reason, ok) => {
         this.#sessions.delete(grant.sid);
@@ -244,6 +382,61 @@ class Agent implements RunningAgent {
     });
     this.#sessions.set(grant.sid, session);
     return session;
+  }
+
+  #tellHealth(): void {
+    this.#control.send({ t: "apps.health", apps: this.#health.list() });
+  }
+
+  #checkCount(app: AppConfig, user: string): void {
+    const { sessionsPerApp, sessionsPerUser } = app.mcp.limits ?? {};
+    const all = [...this.#sessions.values()].filter(({ grant }) => grant.app === app.name);
+    const own = all.filter((session) => session.user === user);
+    const full = (of: string, limit: number): Failure =>
+      new Failure("too_many_requests", `${of} has ${limit} sessions on "${app.name}", as many as there may be`, {
+        hint: "end one first: close the MCP client, or on the proxy's host: mcpgate sessions ls",
+      });
+    if (sessionsPerUser !== undefined && own.length >= sessionsPerUser) throw full(user, sessionsPerUser);
+    if (sessionsPerApp !== undefined && all.length >= sessionsPerApp) throw full("the agent", sessionsPerApp);
+  }
+
+  /** An app whose servers keep failing is not started over and over. */
+  async #startServer(
+    app: AppConfig,
+    { sid, user, traits }: Grant,
+    log: Log,
+    onStdout: StartOptions["onStdout"],
+  ): Promise<ServerProcess> {
+    const wait = this.#health.waitMs(app.name);
+    if (wait > 0) {
+      log.warn("server.backoff", { ms: Math.round(wait) });
+      await Bun.sleep(wait);
+    }
+    return this.#servers.start(app, { sid, person: { user, traits }, log, onStdout });
+  }
+
+  #describe(): AgentStatus {
+    const sessions = [...this.#sessions.values()];
+    return {
+      agent: this.#identity.name,
+      version: VERSION,
+      pid: process.pid,
+      guard: this.#guard !== undefined,
+      containment: this.#containment.mechanism,
+      connected: this.#control.up,
+      servers: serverLedger.counts(),
+      pending_events: this.#spool.pending,
+      apps: this.#health.list().map((health) => ({
+        ...health,
+        sessions: sessions.filter(({ grant }) => grant.app === health.app).length,
+      })),
+      sessions: sessions.map(({ sid, user, grant, serverPid }) => ({
+        sid,
+        user,
+        app: grant.app,
+        ...(serverPid === undefined ? {} : { pid: serverPid }),
+      })),
+    };
   }
 
   /** Each session has a connection of its own, dialled out as everything is. */
@@ -255,6 +448,7 @@ class Agent implements RunningAgent {
       answer: async (nonce) => ({
         t: "accept",
         attach,
+        resume_window: Math.round(this.#resumeWindowMs / 1000),
         proof: await signProof({
           key,
           method: "GET",
@@ -291,5 +485,13 @@ class Agent implements RunningAgent {
         (draft): AuditEvent => ({ ...draft, uid: draft.uid ?? newUid(), time, v: AUDIT_SCHEMA_VERSION, agent }),
       ),
     );
+  }
+}
+
+function killGroupOf(pid: number): void {
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch {
+    // It ended by itself.
   }
 }

@@ -1,5 +1,7 @@
 /** What a server says on stderr, as lines that are safe to log, and the last of them for the error when it dies. */
 
+import { NO_SECRETS, type Secrets } from "./secrets.ts";
+
 export const STDERR_TAIL_LINES = 50;
 /** Longer lines are cut here; what is cut is marked with `…`. Bytes. */
 export const STDERR_LINE_BYTES = 4096;
@@ -17,12 +19,14 @@ export const strip = (text: string): string =>
 export class StderrTail {
   readonly #lines: string[] = [];
   readonly #onLine: (line: string) => void;
+  readonly #secrets: Secrets;
   #partial: Uint8Array[] = [];
   #partialBytes = 0;
   #cut = false;
 
-  constructor(onLine: (line: string) => void) {
+  constructor(onLine: (line: string) => void, secrets: Secrets = NO_SECRETS) {
     this.#onLine = onLine;
+    this.#secrets = secrets;
   }
 
   push(chunk: Uint8Array): void {
@@ -58,7 +62,8 @@ export class StderrTail {
   }
 
   #text(): string {
-    return strip(new TextDecoder().decode(Buffer.concat(this.#partial))) + (this.#cut ? "…" : "");
+    const text = strip(new TextDecoder().decode(Buffer.concat(this.#partial)));
+    return this.#secrets.maskText(text, this.#cut) + (this.#cut ? "…" : "");
   }
 
   #finish(): void {

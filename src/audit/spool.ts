@@ -5,15 +5,20 @@
  * may have been stored: the events' uids make that no duplicate.
  *
  * On disk: segments of JSON lines named by sequence number, and `acked`, the last number that the proxy has. An event's
- * sequence number is its place: it is not in the event, and grows for as long as the directory lives.
+ * sequence number is its place there: it is not in the event, and grows for as long as the directory lives. What is in the
+ * event is its place in this boot's hash chain (`chain.ts`): lines that were never shipped keep the chain of the boot that
+ * wrote them.
  */
 import { closeSync, constants, openSync, readdirSync, rmSync, writeSync } from "node:fs";
 import { Failure } from "../errors.ts";
-import type { AuditEvent, EventName } from "../event.ts";
+import { AUDIT_SCHEMA_VERSION, type AuditEvent, type EventName } from "../event.ts";
 import { openPrivateDirectory, syncDirectory } from "../identity/files.ts";
 import type { Log } from "../log.ts";
+import { type ChainEnd, GENESIS } from "./chain.ts";
 import { DISK, type Disk, parseSegmentName, Segment } from "./segment.ts";
 import { ackPath, encodeAck, loadSoundAck } from "./spool-ack.ts";
+import { type EncodedLines, encodeLines, lastOf, soundFrom } from "./spool-lines.ts";
+import { newUid } from "./uid.ts";
 
 export interface SpoolOptions {
   log: Log;
@@ -25,7 +30,15 @@ export interface SpoolOptions {
   syncMs?: number;
   /** A new segment begins beyond this, bytes: a segment is deleted as a whole. */
   segmentBytes?: number;
+  /** The chain of what is appended: this boot's id. Random unless told. */
+  chain?: string;
+  /** The agent's name, for the spool's own events. */
+  agent?: string;
+  /** At `maxBytes`: refuse what is to be recorded (default), or drop the oldest events and record that. */
+  onFull?: "refuse" | "drop_oldest";
   disk?: Disk;
+  /** Milliseconds since the epoch. */
+  now?: () => number;
 }
 
 export interface Batch {
@@ -50,6 +63,12 @@ export class Spool {
   readonly #syncMs: number;
   readonly #disk: Disk;
   readonly #ackFd: number;
+  readonly #dropsOldest: boolean;
+  readonly #agent: string | undefined;
+  readonly #now: () => number;
+  /** Where the boot before this one ended, as far as the disk tells; undefined for the first. */
+  readonly previous: ChainEnd | undefined;
+  #end: ChainEnd;
   /** Oldest first; the last is the one written to. */
   #segments: Segment[];
   #current: Segment;
@@ -69,6 +88,11 @@ export class Spool {
     this.#always = options.sync === "always";
     this.#syncMs = options.syncMs ?? 50;
     this.#disk = options.disk ?? DISK;
+    this.#dropsOldest = options.onFull === "drop_oldest";
+    this.#agent = options.agent;
+    this.#now = options.now ?? Date.now;
+    this.#end = { chain: options.chain ?? crypto.randomUUID(), n: 0, hash: GENESIS };
+    this.previous = lastOf(found);
     this.#acked = acked;
     this.#current = Segment.create(directory, Math.max(acked, found.at(-1)?.last ?? 0) + 1, this.#disk);
     syncDirectory(directory);
@@ -105,13 +129,35 @@ export class Spool {
   append(events: readonly AuditEvent[]): void {
     if (events.length === 0) return;
     if (this.#broken !== undefined) throw this.#refusal(this.#broken);
-    const lines = events.map((event) => `${JSON.stringify(event)}\n`);
-    const lengths = lines.map((line) => Buffer.byteLength(line));
-    const bytes = Buffer.from(lines.length === 1 ? (lines[0] ?? "") : lines.join(""));
     const ending = events.every(({ event }) => ENDINGS.has(event));
-    if (this.#bytes + bytes.byteLength > this.#maxBytes * (ending ? 1 : 15 / 16)) {
-      throw this.#refusal(`${Math.ceil(this.#bytes / 1024)} KiB of events wait for the proxy`);
+    const limit = this.#maxBytes * (ending ? 1 : 15 / 16);
+    let made = encodeLines(events, this.#end);
+    const canFit = made.bytes.byteLength <= limit;
+    for (let tries = this.#segments.length; this.#bytes + made.bytes.byteLength > limit; tries--) {
+      if (!this.#dropsOldest || !canFit || tries < 0 || !this.#dropOldest()) {
+        throw this.#refusal(`${Math.ceil(this.#bytes / 1024)} KiB of events wait for the proxy`);
+      }
+      made = encodeLines(events, this.#end); // the drop was recorded before them
     }
+    this.#write(made);
+    if (!ending) this.#refusing = false;
+    this.onAppend?.();
+  }
+
+  /** The first event of a boot says where the one before it ended, so that no chain can vanish unnoticed. */
+  begin(details: Record<string, unknown> = {}): void {
+    const previous = this.previous === undefined ? {} : { previous: this.previous };
+    this.#write(encodeLines([this.#own("audit.chain.start", { ...details, ...previous })], this.#end));
+    this.onAppend?.();
+  }
+
+  #own(event: EventName, details: Record<string, unknown>): AuditEvent {
+    const time = new Date(this.#now()).toISOString();
+    const agent = this.#agent === undefined ? {} : { agent: this.#agent };
+    return { event, uid: newUid(), time, v: AUDIT_SCHEMA_VERSION, ...agent, details };
+  }
+
+  #write({ bytes, lengths, end }: EncodedLines): void {
     try {
       if (this.#current.size >= this.#segmentBytes) this.#rotate();
       this.#current.append(bytes, lengths);
@@ -119,10 +165,35 @@ export class Spool {
     } catch (cause) {
       throw this.#failed(cause);
     }
+    this.#end = end;
     this.#bytes += bytes.byteLength;
-    if (!ending) this.#refusing = false;
     if (!this.#always) this.#syncLater();
-    this.onAppend?.();
+  }
+
+  /**
+   * Gives up the oldest segment. The event that says so is written first: where the process dies between the two, the
+   * events are shipped after all. False: there is nothing to drop.
+   */
+  #dropOldest(): boolean {
+    if (this.#segments.length === 1) {
+      if (this.#current.last < this.#current.first) return false;
+      try {
+        this.#rotate();
+      } catch (cause) {
+        throw this.#failed(cause);
+      }
+    }
+    const [oldest] = this.#segments;
+    if (oldest === undefined || oldest === this.#current) return false;
+    const from = Math.max(this.#acked + 1, oldest.first);
+    const [begin, end] = [soundFrom(oldest, from, 1), soundFrom(oldest, oldest.last, -1, from)];
+    if (begin !== undefined && end !== undefined) {
+      const details = { reason: "spool_full", chain: end.chain, from: begin.n, to: end.n, hash: end.hash };
+      this.#write(encodeLines([this.#own("audit.gap", details)], this.#end));
+      this.#log.error("spool.dropped", { events: oldest.last - from + 1, file: oldest.path });
+    }
+    this.ack(oldest.last);
+    return true;
   }
 
   /**

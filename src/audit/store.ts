@@ -1,8 +1,12 @@
 /** The audit log as the proxy keeps it: events go in once, and come out by time or in the order of their coming. */
-import type { SelectQueryBuilder } from "kysely";
+import type { Selectable, SelectQueryBuilder } from "kysely";
+import { Failure } from "../errors.ts";
 import { AUDIT_SCHEMA_VERSION, type AuditEvent, type EventDraft } from "../event.ts";
+import { ownChain, updateChain } from "../store/chains.ts";
 import { inTransaction, type Store } from "../store/store.ts";
 import type { Tables } from "../store/tables.ts";
+import { type Attribution, disputedEvent } from "./agent-event.ts";
+import { chainLines } from "./chain.ts";
 import { newUid } from "./uid.ts";
 
 /** Fields that are given must all hold. */
@@ -33,32 +37,32 @@ export interface TimeCursor {
   seq: number;
 }
 
-/** Rows of one INSERT: ten columns each, and SQLite takes 32 766 parameters at the most. */
+/** Rows of one INSERT: twelve columns each, and SQLite takes 32 766 parameters at the most. */
 const ROWS_AT_ONCE = 500;
 
+/** A line of some chain, and whose the proxy says the event is. */
+export interface EventRow extends Attribution {
+  uid: string;
+  time: string;
+  event: string;
+  /** The line. */
+  body: string;
+  chain: string;
+  n: number;
+}
+
 /**
- * Stores events, all or none; those whose `uid` is there already are left out. Answers with how many are new. When it
- * returns they are on the disk (`synchronous=FULL`), or will be with the transaction that `store` is.
+ * Stores lines, all or none; one whose `uid` or whose place in its chain is taken is left out. Answers with how many are new.
+ * When it returns they are on the disk (`synchronous=FULL`), or will be with the transaction that `store` is.
  */
-export function insertEvents(store: Store, events: readonly AuditEvent[], now: number): Promise<number> {
+export function insertRows(store: Store, rows: readonly EventRow[], now: number): Promise<number> {
   return inTransaction(store, async (tx) => {
     let stored = 0;
-    for (let i = 0; i < events.length; i += ROWS_AT_ONCE) {
-      const rows = events.slice(i, i + ROWS_AT_ONCE).map((event) => ({
-        uid: event.uid,
-        time: event.time,
-        event: event.event,
-        user: event.user ?? null,
-        app: event.app ?? null,
-        agent: event.agent ?? null,
-        sid: event.sid ?? null,
-        body: JSON.stringify(event),
-        stored_at: now,
-      }));
+    for (let i = 0; i < rows.length; i += ROWS_AT_ONCE) {
       const result = await tx
         .insertInto("events")
-        .values(rows)
-        .onConflict((oc) => oc.column("uid").doNothing())
+        .values(rows.slice(i, i + ROWS_AT_ONCE).map((row) => ({ ...row, stored_at: now })))
+        .onConflict((oc) => oc.doNothing())
         .executeTakeFirst();
       stored += Number(result.numInsertedOrUpdatedRows ?? 0n);
     }
@@ -66,15 +70,42 @@ export function insertEvents(store: Store, events: readonly AuditEvent[], now: n
   });
 }
 
-/** Stores events of the proxy's own: gives them `uid`, `time` and `v`. */
-export async function recordEvents(store: Store, drafts: readonly EventDraft[], now: number): Promise<AuditEvent[]> {
+/** Appends events to the proxy's own chain; answers with them as they stand there. */
+export function appendOwn(store: Store, drafts: readonly AuditEvent[], now: number): Promise<AuditEvent[]> {
+  return inTransaction(store, async (tx) => {
+    if (drafts.length === 0) return [];
+    const own = await ownChain(tx, now);
+    const { lines, events, end } = chainLines(drafts, own);
+    const rows = events.map(
+      (event, i): EventRow => ({
+        uid: event.uid,
+        time: event.time,
+        event: event.event,
+        user: event.user ?? null,
+        app: event.app ?? null,
+        agent: event.agent ?? null,
+        sid: event.sid ?? null,
+        body: lines[i] ?? "",
+        chain: own.chain,
+        n: own.n + 1 + i,
+        verdict: null,
+      }),
+    );
+    const stored = await insertRows(tx, rows, now);
+    if (stored !== rows.length) throw new Failure("conflict", "an event of this uid is there already");
+    await updateChain(tx, own.chain, { n: end.n, hash: end.hash });
+    return events;
+  });
+}
+
+/** Stores events of the proxy's own: gives them `uid`, `time`, `v` and their place in its chain. */
+export function recordEvents(store: Store, drafts: readonly EventDraft[], now: number): Promise<AuditEvent[]> {
   const time = new Date(now).toISOString();
   const events = drafts.map((draft): AuditEvent => {
     const { event, uid, ...rest } = draft;
     return { event, uid: uid ?? newUid(), time, v: AUDIT_SCHEMA_VERSION, ...rest };
   });
-  await insertEvents(store, events, now);
-  return events;
+  return appendOwn(store, events, now);
 }
 
 /**
@@ -126,16 +157,53 @@ export async function eventsAfter(
   return { events: page.map(toEvent), more: rows.length > o.limit, cursor: page.at(-1)?.seq ?? o.after };
 }
 
+/** The same without a filter and as text, one event a line with its line feed: for those that only pass it on. */
+export async function textAfter(
+  store: Store,
+  o: { after: number; limit: number },
+): Promise<{ events: StoredText[]; cursor: number }> {
+  const rows = await filtered(store, {}).where("seq", ">", o.after).orderBy("seq").limit(o.limit).execute();
+  const events = rows.map((row) => {
+    const { seq, uid, time, event, verdict, body } = row;
+    return { seq, uid, time, event, text: `${verdict === null ? body : JSON.stringify(toEvent(row))}\n` };
+  });
+  return { events, cursor: events.at(-1)?.seq ?? o.after };
+}
+
+export interface StoredText {
+  seq: number;
+  uid: string;
+  time: string;
+  event: string;
+  text: string;
+}
+
+/** Lines of one chain behind place `after`, in order; not before `since`, which is only looked at for the first. */
+export async function linesOf(
+  store: Store,
+  chain: string,
+  o: { after: number; since?: string | undefined; limit: number },
+): Promise<Row[]> {
+  let { after } = o;
+  const lines = store.selectFrom("events").selectAll().where("chain", "=", chain).orderBy("n");
+  if (o.since !== undefined) {
+    const first = await lines.where("n", ">", after).where("time", ">=", o.since).limit(1).executeTakeFirst();
+    if (first === undefined) return [];
+    after = first.n - 1;
+  }
+  return lines.where("n", ">", after).limit(o.limit).execute();
+}
+
 /** The cursor behind everything that is stored now. */
 export async function lastCursor(store: Store): Promise<number> {
   const row = await store.selectFrom("events").select("seq").orderBy("seq", "desc").limit(1).executeTakeFirst();
   return row?.seq ?? 0;
 }
 
-type Row = { seq: number; time: string; body: string };
+type Row = Selectable<Tables["events"]>;
 
 function filtered(store: Store, filter: EventFilter): SelectQueryBuilder<Tables, "events", Row> {
-  let query = store.selectFrom("events").select(["seq", "time", "body"]);
+  let query = store.selectFrom("events").selectAll();
   if (filter.events !== undefined && filter.events.length > 0) query = query.where("event", "in", filter.events);
   for (const column of ["user", "app", "agent", "sid"] as const) {
     const wanted = filter[column];
@@ -146,6 +214,7 @@ function filtered(store: Store, filter: EventFilter): SelectQueryBuilder<Tables,
   return query;
 }
 
+/** The line itself, unless the proxy knows better whose it is. */
 function toEvent(row: Row): AuditEvent {
-  return JSON.parse(row.body) as AuditEvent;
+  return row.verdict === null ? (JSON.parse(row.body) as AuditEvent) : disputedEvent(row.body, row.uid, row);
 }

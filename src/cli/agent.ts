@@ -1,7 +1,9 @@
-/** `mcpgate agent start` */
+/** `mcpgate agent start | status | check` */
 import { loadConfig } from "../config/load.ts";
 import { Failure } from "../errors.ts";
-import { command, configFlag } from "./command.ts";
+import { command, configFlag, formatFlag } from "./command.ts";
+import { utc } from "./listing.ts";
+import { render, table } from "./output.ts";
 import { announce, notEnabled } from "./proxy.ts";
 
 export const start = command({
@@ -19,20 +21,95 @@ export const start = command({
         hint: "on the proxy's host, `mcpgate tokens add --type=app` prints a configuration to begin from",
       });
     }
+    const log = context.createLog(config.log);
+    const argv = [...context.respawn, "agent", "start", ...(path === undefined ? [] : [`--config=${path}`])];
+    const guard = await context.services.openGuard({ argv, env: context.env, log });
+    if (typeof guard === "number") return guard;
     const stopped = context.untilStopped().then(() => undefined);
     const agent = await context.services.startAgent({
       config,
-      log: context.createLog(config.log),
+      log,
+      guard,
       self: [...context.respawn, "__exec"],
     });
     try {
       const ready = await Promise.race([agent.ready, stopped, agent.closed.then(() => undefined)]);
-      if (ready === undefined) return;
+      if (ready === undefined) return 0;
       const apps = ready.apps.length === 0 ? "no apps" : ready.apps.join(", ");
       await announce(context, `mcpgate agent ${ready.agent} is ready and offers ${apps}\n`);
       await Promise.race([stopped, agent.closed]);
+      return 0;
     } finally {
       await agent.stop();
     }
+  },
+});
+
+export const status = command({
+  args: { ...formatFlag, ...configFlag },
+  about: [
+    "What the agent that runs on this host says of itself: its connection, its apps and how their last start went, its",
+    "sessions, and the ledger of its servers' processes (started = ended + running, or something has leaked).",
+  ].join("\n"),
+  examples: ["mcpgate agent status", "mcpgate agent status --format=json"],
+  async run(context, { config: path, format }) {
+    const { dataDir } = loadConfig({ path, env: context.env, uid: context.uid });
+    const now = await context.services.loadAgentStatus(dataDir);
+    const { spawned, exited, running } = now.servers;
+    const text = () =>
+      [
+        `Agent:       ${now.agent} (pid ${now.pid}, version ${now.version})`,
+        `Proxy:       ${now.connected ? "connected" : "not connected"}, ${now.pending_events} events to send`,
+        `Supervision: ${now.containment}${now.guard ? " and guard" : ""}`,
+        `Servers:     ${spawned} started, ${exited} ended, ${running} running`,
+        "",
+        table(
+          ["App", "Sessions", "Last Start", "Since (UTC)", "Error"],
+          now.apps.map(({ app, sessions, state, at, error }) => [app, sessions, state, utc(at), error]),
+        ),
+      ].join("\n");
+    await context.out.print(await render(format, now, text));
+    return 0;
+  },
+});
+
+export const check = command({
+  args: {
+    app: { type: "positional", required: false, description: "one app of the configuration; all of them unless told" },
+    ...formatFlag,
+    ...configFlag,
+  },
+  about: [
+    "Starts each app's server as a session would, asks it for its tools in both of the protocol's eras, and says what is",
+    "wrong and what to do. Needs no proxy, and does not touch an agent that runs. Exit code 1 when something is wrong.",
+  ].join("\n"),
+  examples: ["sudo mcpgate agent check", "sudo mcpgate agent check everything", "mcpgate agent check --format=json"],
+  async run(context, { app, config: path, format }) {
+    const config = loadConfig({ path, env: context.env, uid: context.uid });
+    if (config.app === undefined) throw new Failure("config", notEnabled(config.file, "app_service"));
+    const results = await context.services.checkApps({
+      service: config.app,
+      only: app,
+      self: [...context.respawn, "__exec"],
+      log: context.createLog({ ...config.log, severity: "ERROR" }),
+    });
+    const row = (each: (typeof results)[number]) => [
+      each.app,
+      each.ok ? "ok" : "failing",
+      each.revision,
+      each.tools,
+      each.ms === undefined ? undefined : `${each.ms} ms`,
+      each.server,
+    ];
+    const text = () => table(["App", "State", "Revision", "Tools", "Answers In", "Server"], results.map(row));
+    await context.out.print(await render(format, results, text));
+    if (format === "text") {
+      for (const { app: name, problems } of results) {
+        for (const { message, hint } of problems) {
+          context.out.error(new Failure("start_failed", `${name}: ${message}`, { hint }));
+        }
+      }
+    }
+    return results.every(({ ok }) => ok) ? 0 : 1;
   },
 });

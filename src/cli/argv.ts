@@ -33,7 +33,8 @@ export function checkArgv(words: string, args: ArgsDef, argv: string[]): string[
       return fail(`unknown flag ${spelled}`, near === undefined ? help : `did you mean: ${near}`);
     }
     const [name, def] = found;
-    if (flags.has(name)) fail(`--${name} is given more than once`);
+    const before = flags.get(name);
+    if (before !== undefined && !isRepeatable(def)) fail(`--${name} is given more than once`);
     if (def.type === "boolean") {
       if (attached !== undefined) fail(`--${name} takes no value`);
       flags.set(name, `--${name}`);
@@ -52,7 +53,7 @@ export function checkArgv(words: string, args: ArgsDef, argv: string[]): string[
       const hint = near === undefined ? help : `did you mean: --${name}=${near}`;
       fail(`--${name} is one of ${options.join(", ")}, not ${JSON.stringify(value)}`, hint);
     }
-    flags.set(name, `--${name}=${value}`);
+    flags.set(name, before === undefined ? `--${name}=${value}` : `${before},${value}`);
   }
 
   const wanted = Object.entries(args).filter(([, def]) => def.type === "positional");
@@ -78,6 +79,9 @@ export function splitFlag(word: string): { spelled: string; value: string | unde
   if (equals < 0) return { spelled: word, value: undefined };
   return { spelled: word.slice(0, equals), value: word.slice(equals + 1) };
 }
+
+/** A flag whose value is a list: given twice, the lists are joined. */
+const isRepeatable = (def: ArgDef): boolean => "repeatable" in def && def.repeatable === true;
 
 /** How a positional is called in texts: its `valueHint`, else its name in capitals. */
 export const label = (name: string, def: ArgDef): string => def.valueHint ?? name.toUpperCase();

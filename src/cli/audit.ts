@@ -127,7 +127,7 @@ function query(args: {
 }
 
 /** `1h` ago, a date (its beginning in UTC) or RFC 3339 → RFC 3339. */
-function instant(text: string): string {
+export function instant(text: string): string {
   const seconds = parseDuration(text);
   if (seconds !== undefined) return new Date(Date.now() - seconds * 1000).toISOString();
   const shape = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d))?$/i;

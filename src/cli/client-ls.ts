@@ -2,6 +2,7 @@
 import { Failure } from "../errors.ts";
 import { command, formatFlag } from "./command.ts";
 import type { Context } from "./context.ts";
+import { utc } from "./listing.ts";
 import { render, table } from "./output.ts";
 
 /** `GET /v1/apps`. */
@@ -14,14 +15,16 @@ export interface ReachableApp {
   allowed_tools: string[];
   denied_tools: string[];
   online: boolean;
+  /** How its servers do; absent while no agent has told. */
+  health?: { state: "unknown" | "ok" | "failing"; at?: string; error?: string };
 }
 
 export const ls = command({
-  args: formatFlag,
-  examples: ["mcpgate client ls", "mcpgate client ls --format=json"],
-  async run(context, { format }) {
+  args: { ...formatFlag, verbose: { type: "boolean", description: "also whether their servers start" } },
+  examples: ["mcpgate client ls", "mcpgate client ls --verbose", "mcpgate client ls --format=json"],
+  async run(context, { format, verbose }) {
     const apps = await loadApps(context);
-    await context.out.print(await render(format, apps, () => appTable(apps)));
+    await context.out.print(await render(format, apps, () => appTable(apps, verbose === true)));
     if (format !== "text") return;
     if (apps.length === 0) context.out.notice("no MCP servers within reach: ask your mcpgate admin for a role");
     const offline = apps.filter(({ online }) => !online).map(({ name }) => name);
@@ -46,11 +49,23 @@ export async function findApp(context: Context, name: string): Promise<Reachable
   throw new Failure("not_found", `no MCP server ${JSON.stringify(name)} within reach`, { hint: "mcpgate client ls" });
 }
 
-function appTable(apps: ReachableApp[]): string {
-  const rows = apps.map((app) => [app.name, app.description, app.type, tools(app), labelText(app.labels)]);
-  const text = table(["Name", "Description", "Type", "Allowed Tools", "Labels"], rows);
+function appTable(apps: ReachableApp[], verbose: boolean): string {
+  const rows = apps.map((app) => [
+    ...[app.name, app.description, app.type, tools(app), labelText(app.labels)],
+    ...(verbose ? [healthText(app)] : []),
+  ]);
+  const headers = ["Name", "Description", "Type", "Allowed Tools", "Labels"];
+  const text = table(verbose ? [...headers, "Health"] : headers, rows);
   if (!apps.some(({ allowed_tools }) => allowed_tools.length === 0)) return text;
   return `${text}\n${NO_TOOLS}`;
+}
+
+/** `ok`; `failing since 2026-11-23 05:24:00: the server exited with code 3`. */
+function healthText({ online, health }: ReachableApp): string {
+  if (!online) return "offline";
+  if (health === undefined || health.state === "unknown") return "not started yet";
+  if (health.state === "ok") return "ok";
+  return `failing since ${utc(health.at)}${health.error === undefined ? "" : `: ${health.error}`}`;
 }
 
 const NO_TOOLS = `\

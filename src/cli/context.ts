@@ -32,6 +32,9 @@ export interface Context {
 export interface Services {
   startProxy: typeof import("../proxy/start.ts").startProxy;
   startAgent: typeof import("../agent/start.ts").startAgent;
+  loadAgentStatus: typeof import("../agent/status.ts").loadAgentStatus;
+  checkApps: typeof import("../agent/check-apps.ts").checkApps;
+  openGuard: typeof import("../agent/guard.ts").openGuard;
   runConnect: typeof import("../client/connect.ts").runConnect;
   login: typeof import("../client/login.ts").login;
   logout: typeof import("../client/login.ts").logout;
@@ -57,6 +60,9 @@ export function createContext(): Context {
     services: {
       startProxy: async (o) => await (await import("../proxy/start.ts")).startProxy(o),
       startAgent: async (o) => await (await import("../agent/start.ts")).startAgent(o),
+      loadAgentStatus: async (o) => await (await import("../agent/status.ts")).loadAgentStatus(o),
+      checkApps: async (o) => await (await import("../agent/check-apps.ts")).checkApps(o),
+      openGuard: async (o) => await (await import("../agent/guard.ts")).openGuard(o),
       runConnect: async (o) => await (await import("../client/connect.ts")).runConnect(o),
       login: async (o) => await (await import("../client/login.ts")).login(o),
       logout: async (o) => await (await import("../client/login.ts")).logout(o),

@@ -6,7 +6,12 @@ import { locate, type Path } from "../config/positions.ts";
 import { Failure } from "../errors.ts";
 import type { Context } from "./context.ts";
 
+/** What documents can be of. */
+export const KINDS = ["role", "lock"] as const;
+export type Kind = (typeof KINDS)[number];
+
 export interface ResourceDocument {
+  kind: Kind;
   document: unknown;
   /** `metadata.name`, where it is one. */
   name: string | undefined;
@@ -17,7 +22,7 @@ export interface ResourceDocument {
 /**
  * Every document of the file (`-`: standard input), YAML or JSON, also a list of them: all are read before the first
  * one is created.
- * @throws Failure `usage` when there is no file; `config` with FILE:LINE:COL when it is no YAML, or no role.
+ * @throws Failure `usage` when there is no file; `config` with FILE:LINE:COL when it is no YAML, or of no known kind.
  */
 export async function loadDocuments(context: Context, file: string): Promise<ResourceDocument[]> {
   const text = file === "-" ? await context.readStdin() : readText(file);
@@ -46,6 +51,12 @@ export async function loadDocuments(context: Context, file: string): Promise<Res
   throw new Failure("config", `${shownAs}: holds no document`, { hint: "for an example: mcpgate get role/mcp-user" });
 }
 
+/** What is wrong with a document begins with its dotted path: where that is in the file goes before it. */
+export function placed(placeOf: ResourceDocument["placeOf"], error: Failure, hint = error.hint): Failure {
+  const [, path = ""] = /^([a-z_][^\s:]*): /.exec(error.message) ?? [];
+  return new Failure(error.code, `${placeOf(path)}: ${error.message}`, { hint, cause: error });
+}
+
 function readText(file: string): string {
   try {
     return readFileSync(file, "utf8");
@@ -58,13 +69,14 @@ function readText(file: string): string {
 }
 
 function checkKind(document: unknown, placeOf: ResourceDocument["placeOf"]): ResourceDocument {
-  const { kind, metadata } = (document ?? {}) as { kind?: unknown; metadata?: { name?: unknown } | null };
-  if (kind !== "role") {
-    const near = typeof kind === "string" ? nearest(kind, ["role"]) : undefined;
-    const found = kind === undefined ? "kind: is required" : `kind: ${JSON.stringify(kind)} can't be created`;
-    const hint = near === undefined ? "only roles can be: kind: role" : `did you mean: kind: ${near}`;
+  const { kind: given, metadata } = (document ?? {}) as { kind?: unknown; metadata?: { name?: unknown } | null };
+  const kind = KINDS.find((known) => known === given);
+  if (kind === undefined) {
+    const near = typeof given === "string" ? nearest(given, KINDS) : undefined;
+    const found = given === undefined ? "kind: is required" : `kind: ${JSON.stringify(given)} can't be created`;
+    const hint = near === undefined ? `known: kind: ${KINDS.join(", kind: ")}` : `did you mean: kind: ${near}`;
     throw new Failure("config", `${placeOf("kind")}: ${found}`, { hint });
   }
   const name = metadata?.name;
-  return { document, placeOf, name: typeof name === "string" && name !== "" ? name : undefined };
+  return { kind, document, placeOf, name: typeof name === "string" && name !== "" ? name : undefined };
 }

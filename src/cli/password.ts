@@ -36,7 +36,10 @@ export async function readPassword(context: Context, o: PasswordOptions): Promis
 }
 
 function checkPassword(password: string): string {
-  if (password === "") throw new Failure("invalid", "the password is empty");
+  if (password === "")
+    throw new Failure("invalid", "the password is empty", {
+      hint: "type it at the prompt, or pipe one line to --password-stdin",
+    });
   if (password.includes("\n")) throw new Failure("invalid", "the password has more than one line");
   return password;
 }

@@ -21,7 +21,11 @@ export const start = command({
     }
     // before the start, so that a signal that comes while it starts stops it cleanly too
     const stopped = context.untilStopped();
-    const proxy = await context.services.startProxy({ config, log: context.createLog(config.log) });
+    const proxy = await context.services.startProxy({
+      config,
+      log: context.createLog(config.log),
+      print: (text) => context.out.print(text),
+    });
     try {
       const { address, publicAddr, caPin } = proxy.ready;
       const listening = address === publicAddr ? "" : ` (listening on ${address})`;

@@ -1,14 +1,14 @@
-/** `mcpgate create | get | rm`: roles as documents. */
+/** `mcpgate create | get | rm`: roles and locks as documents. */
 import type { ApiClient } from "../client/api.ts";
 import { nearest } from "../config/nearest.ts";
 import { Failure } from "../errors.ts";
 import { withAdminApi } from "./admin.ts";
 import { command, configFlag } from "./command.ts";
-import { loadDocuments } from "./documents.ts";
+import { KINDS, type Kind, loadDocuments, placed } from "./documents.ts";
 import { segment } from "./listing.ts";
 import { json } from "./output.ts";
 
-interface StoredRole {
+interface Stored {
   name: string;
   document: unknown;
   created?: boolean;
@@ -30,16 +30,14 @@ export const create = command({
   async run(context, { file, force, config }) {
     const documents = await loadDocuments(context, file);
     await withAdminApi(context, config, async (api) => {
-      for (const { document, name, placeOf } of documents) {
+      for (const { kind, document, name, placeOf } of documents) {
         try {
-          const role = await putRole(api, document, name, force === true);
-          await context.out.print(`role "${role.name}" has been ${role.created ? "created" : "updated"}\n`);
+          const stored = await put(api, kind, document, name, force === true);
+          await context.out.print(`${kind} "${stored.name}" has been ${stored.created ? "created" : "updated"}\n`);
         } catch (error) {
           if (!(error instanceof Failure)) throw error;
-          const hint = error.code === "already_exists" ? `mcpgate create -f ${file} --force` : error.hint;
-          // what is wrong with the document begins with its dotted path
-          const [, path = ""] = /^([a-z_][^\s:]*): /.exec(error.message) ?? [];
-          throw new Failure(error.code, `${placeOf(path)}: ${error.message}`, { hint, cause: error });
+          const taken = error.code === "already_exists";
+          throw placed(placeOf, error, taken ? `mcpgate create -f ${file} --force` : error.hint?.replace("FILE", file));
         }
       }
     });
@@ -48,7 +46,7 @@ export const create = command({
 
 export const get = command({
   args: {
-    resource: { type: "positional", valueHint: "KIND[/NAME]", description: "role, or role/NAME" },
+    resource: { type: "positional", valueHint: "KIND[/NAME]", description: "role or lock, or role/NAME" },
     format: {
       type: "enum",
       options: ["yaml", "json"],
@@ -59,13 +57,13 @@ export const get = command({
   },
   examples: ["mcpgate get role", "mcpgate get role/mcp-user --format=json"],
   async run(context, { resource, format, config }) {
-    const name = parseResource(resource, "get");
-    const roles = await withAdminApi(context, config, async (api) =>
+    const { kind, name } = parseResource(resource, "get");
+    const found = await withAdminApi(context, config, async (api) =>
       name === undefined
-        ? (await api.call<{ roles: StoredRole[] }>("GET", "/v1/api/roles")).roles
-        : [await api.call<StoredRole>("GET", `/v1/api/roles/${segment(name)}`)],
+        ? (Object.values(await api.call<Record<string, Stored[]>>("GET", `/v1/api/${kind}s`))[0] ?? [])
+        : [await api.call<Stored>("GET", `/v1/api/${kind}s/${segment(name)}`)],
     );
-    const documents = roles.map(({ document }) => document);
+    const documents = found.map(({ document }) => document);
     if (format === "json") {
       await context.out.print(json(name === undefined ? documents : documents[0]));
       return;
@@ -77,41 +75,45 @@ export const get = command({
 
 export const rm = command({
   args: {
-    resource: { type: "positional", valueHint: "KIND/NAME", description: "role/NAME" },
+    resource: { type: "positional", valueHint: "KIND/NAME", description: "role/NAME or lock/NAME" },
     ...configFlag,
   },
   examples: ["mcpgate rm role/dev"],
   async run(context, { resource, config }) {
-    const name = parseResource(resource, "rm");
+    const { kind, name } = parseResource(resource, "rm");
     if (name === undefined) {
       throw new Failure("usage", `${JSON.stringify(resource)} has no name`, {
         hint: `like mcpgate rm ${resource}/NAME`,
       });
     }
-    await withAdminApi(context, config, (api) => api.call("DELETE", `/v1/api/roles/${segment(name)}`));
-    await context.out.print(`role "${name}" has been deleted\n`);
+    await withAdminApi(context, config, (api) => api.call("DELETE", `/v1/api/${kind}s/${segment(name)}`));
+    await context.out.print(`${kind} "${name}" has been deleted\n`);
   },
 });
 
-function putRole(api: ApiClient, document: unknown, name: string | undefined, force: boolean): Promise<StoredRole> {
-  // without a name the document is wrong, and the proxy says how
-  if (!force || name === undefined) return api.call<StoredRole>("POST", "/v1/api/roles", document);
-  return api.call<StoredRole>("PUT", `/v1/api/roles/${segment(name)}`, document);
+function put(api: ApiClient, kind: Kind, document: unknown, name: string | undefined, force: boolean): Promise<Stored> {
+  // without a name a role is wrong, and the proxy says how; a lock is given one
+  if (!force || name === undefined) return api.call<Stored>("POST", `/v1/api/${kind}s`, document);
+  return api.call<Stored>("PUT", `/v1/api/${kind}s/${segment(name)}`, document);
 }
 
-/** `role`, `roles`, `role/NAME` → the name. */
-function parseResource(text: string, verb: "get" | "rm"): string | undefined {
+/** `role`, `roles`, `role/NAME` → the kind and the name. */
+function parseResource(text: string, verb: "get" | "rm"): { kind: Kind; name: string | undefined } {
   const slash = text.indexOf("/");
-  const kind = slash < 0 ? text : text.slice(0, slash);
+  const word = slash < 0 ? text : text.slice(0, slash);
   const name = slash < 0 ? undefined : text.slice(slash + 1);
-  if (kind !== "role" && kind !== "roles") {
-    const near = nearest(kind, ["role", "roles"]);
+  const kind = KINDS.find((each) => word === each || word === `${each}s`);
+  if (kind === undefined) {
+    const near = nearest(
+      word,
+      KINDS.flatMap((each) => [each, `${each}s`]),
+    );
     const hint =
       near === undefined
         ? `mcpgate ${verb} --help`
         : `did you mean: mcpgate ${verb} ${[near, name].filter(Boolean).join("/")}`;
-    throw new Failure("usage", `no resources of kind ${JSON.stringify(kind)}`, { hint });
+    throw new Failure("usage", `no resources of kind ${JSON.stringify(word)}`, { hint });
   }
   if (name === "") throw new Failure("usage", `${JSON.stringify(text)} has no name`, { hint: `mcpgate get ${kind}` });
-  return name;
+  return { kind, name };
 }

@@ -22,7 +22,10 @@ const tokens = () => import("./tokens.ts");
 const users = () => import("./users.ts");
 const resources = () => import("./resources.ts");
 const audit = () => import("./audit.ts");
+const auditVerify = () => import("./audit-verify.ts");
 const agents = () => import("./agents.ts");
+const policy = () => import("./policy.ts");
+const locks = () => import("./locks.ts");
 const sessions = () => import("./sessions.ts");
 const login = () => import("./client-login.ts");
 const demo = () => import("./demo.ts");
@@ -59,7 +62,11 @@ export const tree: Group = {
     },
     agent: {
       summary: "offer this host's MCP servers",
-      commands: { start: { summary: "run the agent in the foreground", load: async () => (await agent()).start } },
+      commands: {
+        start: { summary: "run the agent in the foreground", load: async () => (await agent()).start },
+        status: { summary: "show what the agent on this host does", load: async () => (await agent()).status },
+        check: { summary: "start each app, and say what is wrong", load: async () => (await agent()).check },
+      },
     },
     proxy: {
       summary: "decide who reaches what, relay, keep the audit log",
@@ -78,14 +85,29 @@ export const tree: Group = {
       commands: {
         add: { summary: "add a user and print the invite URL", load: async () => (await users()).add },
         ls: { summary: "list the users", load: async () => (await users()).ls },
-        update: { summary: "give a user other roles", load: async () => (await users()).update },
+        update: { summary: "give a user other roles or traits", load: async () => (await users()).update },
         invite: { summary: "make a new invite for a user", load: async () => (await users()).invite },
         rm: { summary: "remove a user and end all of their sessions", load: async () => (await users()).rm },
       },
     },
-    create: { summary: "create roles from a file", load: async () => (await resources()).create },
-    get: { summary: "print roles as documents", load: async () => (await resources()).get },
-    rm: { summary: "remove a role", load: async () => (await resources()).rm },
+    create: { summary: "create roles and locks from a file", load: async () => (await resources()).create },
+    get: { summary: "print roles and locks as documents", load: async () => (await resources()).get },
+    rm: { summary: "remove a role or a lock", load: async () => (await resources()).rm },
+    roles: {
+      summary: "what roles allow",
+      commands: {
+        test: { summary: "run the tests in a file of roles", load: async () => (await policy()).test },
+      },
+    },
+    can: { summary: "tell whether a user may do something, and why", load: async () => (await policy()).can },
+    locks: {
+      summary: "shut out users, roles, apps and agents, at once",
+      commands: {
+        add: { summary: "make a lock", load: async () => (await locks()).add },
+        ls: { summary: "list the locks that are in force", load: async () => (await locks()).ls },
+        rm: { summary: "remove a lock", load: async () => (await locks()).rm },
+      },
+    },
     agents: {
       summary: "the agents that have joined",
       commands: {
@@ -109,6 +131,7 @@ export const tree: Group = {
         ls: { summary: "list events", load: async () => (await audit()).ls },
         export: { summary: "print all events, one JSON object a line", load: async () => (await audit()).exportAll },
         tail: { summary: "print events as they come", load: async () => (await audit()).tail },
+        verify: { summary: "find what was tampered with", load: async () => (await auditVerify()).verify },
       },
     },
     version: { summary: "print the version", load: async () => (await import("./version.ts")).version },

@@ -1,27 +1,27 @@
 /**
  * The client's end of a session: the link, and the connections beneath it. A connection that is lost is dialled again,
- * at once and then with growing pauses, and the session goes on where it was.
+ * at once and then with growing pauses, and the session goes on where it was. Every connection is made with the login
+ * as it is saved at that moment: one that expired is a pause until the user has logged in again.
  */
+import { formatHostPort } from "../config/host-port.ts";
 import { Failure } from "../errors.ts";
 import { signProof } from "../identity/proof.ts";
 import { publicUrl } from "../identity/url.ts";
 import { backoff } from "../link/backoff.ts";
 import { type Connection, dial } from "../link/dial.ts";
 import { LINK_VERSION } from "../link/frame.ts";
-import { type CloseReason, Link } from "../link/link.ts";
+import { Link } from "../link/link.ts";
 import { beforeLink, CLIENT_PATH, parseMessage } from "../link/protocol.ts";
 import type { Log } from "../log.ts";
 import { VERSION } from "../version.ts";
+import type { BridgeSession, Pause, SessionEvents } from "./bridge-session.ts";
 import { loginCommand, type Profile } from "./state.ts";
 
-export interface ClientSessionOptions {
-  profile: Profile;
+export interface ClientSessionOptions extends SessionEvents {
+  /** The saved login, as it is now. */
+  profile(): Promise<Profile>;
   app: string;
   log: Log;
-  onData(bytes: Uint8Array): void | Promise<void>;
-  onEnd(): void;
-  /** The session is over, for whichever reason; nothing comes after it. */
-  onClose(reason: CloseReason): void;
 }
 
 /** With nothing heard for this long, the other end is asked; and after that long, its connection is given up. */
@@ -30,31 +30,45 @@ const LOST_MS = 25_000;
 const WATCH_MS = 3_000;
 /** How long the proxy may take to hear that the session is over. */
 const LAST_WORDS_MS = 1_000;
-/** As long as agents keep a session whose client is gone, unless they were told otherwise. */
-const GIVE_UP_MS = 600_000;
+/** How long agents keep a session whose client is gone, for one that did not say. */
+const RESUME_WINDOW_MS = 600_000;
+/** The longest pause between two tries. The proxy holds a try for a while itself, where it waits for an agent. */
+const RETRY_MS = 2_000;
+/** How often to look for a new login, and how often to try the old one: an admin may have mended it. */
+const LOGIN_POLL_MS = 500;
+const LOGIN_RETRY_MS = 30_000;
 /** Answers after which another try would get the same one. */
 const FINAL = new Set([
   "session_gone",
   "not_found",
   "access_denied",
   "conflict",
-  "not_logged_in",
-  "login_expired",
   "bad_proof",
   "version_skew",
+  "locked",
 ]);
+const NEEDS_LOGIN = new Set(["not_logged_in", "login_expired"]);
 
-export class ClientSession {
+export class ClientSession implements BridgeSession {
   readonly sid = crypto.randomUUID();
-  readonly link: Link;
+  readonly #link: Link;
   readonly #options: ClientSessionOptions;
   readonly #watch: ReturnType<typeof setInterval>;
+  /** Whose session it is, from the first connection on. */
+  #owner: Profile | undefined;
+  /** The login of the last try. */
+  #profile: Profile | undefined;
+  #connection: Connection | undefined;
+  #lastAsked = 0;
+  #pause: Pause | undefined;
+  #resumeWindowMs = RESUME_WINDOW_MS;
 
   constructor(options: ClientSessionOptions) {
     this.#options = options;
-    this.link = new Link({
-      onData: options.onData,
-      onEnd: options.onEnd,
+    this.#link = new Link({
+      onData: (bytes) => options.onData(bytes),
+      // The agent closes the session as soon as it knows that all of it arrived.
+      onEnd: () => options.onEnd(),
       onClose: (reason) => {
         clearInterval(this.#watch);
         options.onClose(reason);
@@ -63,6 +77,14 @@ export class ClientSession {
     });
     this.#watch = setInterval(() => this.#checkAlive(), WATCH_MS);
     this.#watch.unref();
+  }
+
+  get pause(): Pause | undefined {
+    return this.#pause;
+  }
+
+  get resumeWindowMs(): number {
+    return this.#resumeWindowMs;
   }
 
   /** The first connection: one try, so that a person who may not connect hears it at once. Fails with the reason. */
@@ -75,15 +97,32 @@ export class ClientSession {
     }
   }
 
-  /** Ends the session for good, and resolves when the other end can be expected to know. */
-  async close(message: string): Promise<void> {
-    const closed = this.link.attached ? this.#connection?.closed : undefined;
-    this.link.close("end", message);
+  write(bytes: Uint8Array): boolean {
+    return this.#link.write(bytes);
+  }
+
+  drained(): Promise<void> {
+    return this.#link.drained();
+  }
+
+  end(): void {
+    this.#link.end();
+  }
+
+  async close(message: string, code = "end"): Promise<void> {
+    const closed = this.#link.attached ? this.#connection?.closed : undefined;
+    this.#link.close(code, message);
     if (closed !== undefined) await Promise.race([closed, Bun.sleep(LAST_WORDS_MS)]);
   }
 
   async #connect(): Promise<void> {
-    const { profile, app } = this.#options;
+    const { app } = this.#options;
+    const profile = await this.#options.profile();
+    this.#profile = profile;
+    this.#owner ??= profile;
+    if (!isSame(this.#owner, profile)) {
+      throw new Failure("session_gone", "you are logged in as another user, or to another proxy, since it began");
+    }
     const { trust, key } = profile;
     await dial({
       trust,
@@ -104,60 +143,88 @@ export class ClientSession {
       }),
       onText: (connection, text) => {
         const message = parseMessage(beforeLink, text);
-        if (message?.t === "joined") this.#attach(connection);
-        else if (message?.t === "refused") this.link.close(message.code, message.message);
+        if (message?.t === "joined") this.#attach(connection, message.resume_window);
+        else if (message?.t === "refused") this.#link.close(message.code, message.message);
         return message?.t === "joined";
       },
-      onFrame: (connection, bytes) => this.link.receive(connection, bytes),
-      onClose: (connection, reason) => this.link.detach(connection, reason),
+      onFrame: (connection, bytes) => this.#link.receive(connection, bytes),
+      onClose: (connection, reason) => this.#link.detach(connection, reason),
     });
   }
 
-  #attach(connection: Connection): void {
+  #attach(connection: Connection, resumeWindow: number | undefined): void {
+    if (resumeWindow !== undefined) this.#resumeWindowMs = resumeWindow * 1000;
     this.#lastAsked = 0;
-    this.link.attach(connection);
     this.#connection = connection;
+    this.#link.attach(connection);
+    if (this.#pause === undefined) return;
+    const lostFor = Math.round(performance.now() - this.#pause.since);
+    this.#pause = undefined;
+    this.#options.log.warn("connection.regained", { after_ms: lostFor });
   }
 
-  #connection: Connection | undefined;
-  #lastAsked = 0;
-
   async #reconnect(reason: string): Promise<void> {
-    const { log } = this.#options;
+    const { log, onPause } = this.#options;
     log.warn("connection.lost", { reason });
-    const since = performance.now();
-    for (let attempt = 0; !this.link.closed; attempt++) {
-      const wait = backoff(attempt);
+    const pause: Pause = { since: performance.now(), failure: undefined, login: false };
+    this.#pause = pause;
+    onPause();
+    for (let attempt = 0; !this.#link.closed; attempt++) {
+      const wait = backoff(attempt, RETRY_MS);
       if (wait > 0) await Bun.sleep(wait);
-      if (this.link.closed) return;
+      if (this.#link.closed) return;
       try {
         await this.#connect();
-        log.warn("connection.regained", { after_ms: Math.round(performance.now() - since) });
         return;
       } catch (error) {
         const failure = this.#explained(Failure.from(error));
-        const tooLate = performance.now() - since > GIVE_UP_MS;
-        if (!FINAL.has(failure.code) && !tooLate) continue;
-        const hint = failure.hint === undefined ? "" : `; ${failure.hint}`;
-        this.link.close(failure.code, `${failure.message}${hint}`);
+        if (FINAL.has(failure.code)) {
+          const hint = failure.hint === undefined ? "" : `; ${failure.hint}`;
+          this.#link.close(failure.code, `${failure.message}${hint}`);
+          return;
+        }
+        const needsLogin = NEEDS_LOGIN.has(failure.code);
+        if (needsLogin && !pause.login) log.warn("login.needed", { reason: failure.message, hint: failure.hint });
+        pause.failure = failure;
+        pause.login = needsLogin;
+        if (needsLogin) {
+          await this.#newLogin();
+          attempt = -1;
+        }
       }
+    }
+  }
+
+  /** Resolves when another login was saved, or the old one may be tried again. */
+  async #newLogin(): Promise<void> {
+    const refused = this.#profile?.key.jkt;
+    const until = performance.now() + LOGIN_RETRY_MS;
+    while (!this.#link.closed && performance.now() < until) {
+      await Bun.sleep(LOGIN_POLL_MS);
+      const saved = await this.#options.profile().catch(() => undefined);
+      if (saved !== undefined && saved.key.jkt !== refused) return;
     }
   }
 
   /** A peer that is gone without a word, or a machine that slept: TCP may say nothing for a quarter of an hour. */
   #checkAlive(): void {
     const connection = this.#connection;
-    if (connection === undefined || !this.link.attached) return;
-    const silent = performance.now() - this.link.lastHeard;
-    if (silent > LOST_MS) this.link.detach(connection, "the other end is silent");
+    if (connection === undefined || !this.#link.attached) return;
+    const silent = performance.now() - this.#link.lastHeard;
+    if (silent > LOST_MS) this.#link.detach(connection, "the other end is silent");
     else if (silent > ASK_MS && performance.now() - this.#lastAsked > ASK_MS) {
       this.#lastAsked = performance.now();
-      this.link.ping();
+      this.#link.ping();
     }
   }
 
   #explained(failure: Failure): Failure {
-    if (failure.code !== "not_logged_in" && failure.code !== "login_expired") return failure;
-    return new Failure(failure.code, failure.message, { hint: loginCommand(this.#options.profile) });
+    const profile = this.#owner ?? this.#profile;
+    if (!NEEDS_LOGIN.has(failure.code) || profile === undefined) return failure;
+    return new Failure(failure.code, failure.message, { hint: loginCommand(profile) });
   }
 }
+
+/** A session is one user's at one proxy: to anybody else its id means nothing, or somebody else's session. */
+const isSame = (a: Profile, b: Profile): boolean =>
+  a.user === b.user && formatHostPort(a.trust.proxy) === formatHostPort(b.trust.proxy);

@@ -1,5 +1,6 @@
 /** The configuration as the rest of the program sees it: defaults filled in, paths absolute, addresses parsed. */
 import type { HostPort } from "./host-port.ts";
+import type { Variable } from "./variable.ts";
 
 export interface Config {
   /** Absolute path of the file it came from; undefined where there is none and everything is default. */
@@ -35,14 +36,48 @@ export interface ProxyConfig {
   tls: boolean;
   /** Addresses and networks (CIDR) whose `X-Forwarded-For` is believed. */
   trustedProxies: string[];
+  audit?: AuditConfig;
   /** The host of `publicAddr` unless told. */
   clusterName: string;
 }
 
+/** What becomes of the audit log at the proxy. */
+export interface AuditConfig {
+  retention: {
+    /** Seconds. */
+    maxAge?: number;
+    /** Bytes of the whole database. */
+    maxSize?: number;
+  };
+  sinks: SinkConfig[];
+}
+
+/** `name`: unique; the sink's place in the log is kept under it. */
+export type SinkConfig = { name: string } & (
+  | { type: "file" /** Absolute. */; path: string }
+  | { type: "stdout" }
+  | { type: "syslog"; transport: "tcp" | "udp"; address: HostPort }
+  | { type: "http"; url: string; token?: SecretReference }
+);
+
+/** Where a secret is to be found; `file` is absolute. */
+export type SecretReference = { file: string } | { env: string };
+
+/** The agent's audit spool. */
+export interface SpoolConfig {
+  /** Bytes; 256 MiB unless told. */
+  limit?: number;
+  onFull?: "refuse" | "drop_oldest";
+  sync?: "group" | "always";
+}
+
 export interface AppServiceConfig {
   apps: AppConfig[];
+  audit?: SpoolConfig;
   /** Seconds, 1 to 86400; 600 unless told. */
   resumeWindowSeconds: number;
+  /** Who a template in `runAsHostUser` may come to; nobody unless told. */
+  allowHostUsers?: string[];
 }
 
 export interface AppConfig {
@@ -52,15 +87,48 @@ export interface AppConfig {
   /** Empty where there is none. */
   description: string;
   shared: boolean;
+  /** What a new or changed tool definition leads to: nothing, an event (unless told), or it is hidden until approved. */
+  toolPinning?: "off" | "warn" | "enforce";
   mcp: McpConfig;
 }
 
 export interface McpConfig {
   command: string;
   args: string[];
-  /** Always there when the configuration was loaded as root. */
+  /** A name, or a template for one; always there when the configuration was loaded as root. */
   runAsHostUser?: string;
-  env?: Record<string, string>;
+  env?: Record<string, Variable>;
   /** Absolute. */
   cwd?: string;
+  /** What becomes of the server's own secrets in what it answers; `mask` unless told. */
+  secrets?: "mask" | "block" | "allow";
+  /** Seconds, 0 to 300; 2 each unless told. */
+  stopGrace?: { stdin?: number; term?: number };
+  limits?: Limits;
+  sandbox?: Sandbox;
+}
+
+/** All optional: nothing is limited unless told, but the start. */
+export interface Limits {
+  /** Bytes. */
+  memory?: number;
+  /** Of one processor: 0.5 is half of one, 2 is two. */
+  cpu?: number;
+  processes?: number;
+  openFiles?: number;
+  /** Seconds until the server's first answer; 120 unless told. */
+  startTimeout?: number;
+  /** Seconds without a message and without an open request. */
+  idleTimeout?: number;
+  /** Seconds. */
+  sessionTimeout?: number;
+  sessionsPerUser?: number;
+  sessionsPerApp?: number;
+}
+
+export interface Sandbox {
+  network: "none" | "host";
+  /** Absolute paths, beside the system's own. */
+  read: string[];
+  write: string[];
 }

@@ -3,7 +3,8 @@ import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { type Document, LineCounter, parseDocument, visit } from "yaml";
 import { Failure } from "../errors.ts";
-import type { AppConfig, Config, ProxyConfig } from "./config.ts";
+import { sinkFaults, toProxyAudit, toSpool } from "./audit.ts";
+import type { AppConfig, Config, Limits, ProxyConfig } from "./config.ts";
 import { dotted, locate, type Path } from "./positions.ts";
 import { type ConfigFile, type FileApp, fileSchema } from "./schema.ts";
 
@@ -23,6 +24,8 @@ interface Problem {
   hint?: string;
 }
 
+const YAML_HINT = "check the indentation, the colons and the quotes there and on the line before";
+
 /** @throws Failure `config`: the first problem, as `FILE:LINE:COL: path.to.key: …`, and how many more there are. */
 export function parseConfig(text: string, o: ParseConfigOptions): Config {
   const lines = new LineCounter();
@@ -31,7 +34,7 @@ export function parseConfig(text: string, o: ParseConfigOptions): Config {
   const fault = broken === undefined ? unknownAlias(doc) : { offset: broken.pos[0], message: yamlMessage(broken) };
   if (fault !== undefined) {
     const { line, col } = lines.linePos(fault.offset);
-    throw new Failure("config", `${o.shownAs}:${line}:${col}: ${fault.message}`);
+    throw new Failure("config", `${o.shownAs}:${line}:${col}: ${fault.message}`, { hint: YAML_HINT });
   }
   const report = (problems: Problem[]) => {
     const [problem] = problems;
@@ -70,7 +73,7 @@ function toJs(doc: Document, shownAs: string): unknown {
   try {
     return doc.toJS({ maxAliasCount: 100 });
   } catch (error) {
-    throw new Failure("config", `${shownAs}: ${yamlMessage(error as Error)}`);
+    throw new Failure("config", `${shownAs}: ${yamlMessage(error as Error)}`, { hint: YAML_HINT });
   }
 }
 
@@ -102,6 +105,9 @@ function checkTogether(file: ConfigFile, uid: number): Problem[] {
   }
   const proxy = file.proxy_service;
   if (proxy) {
+    for (const { index, key, at, message } of sinkFaults(proxy.audit?.sinks ?? [])) {
+      problems.push({ path: ["proxy_service", "audit", "sinks", index, key], at, message });
+    }
     if (Boolean(proxy.cert_file) !== Boolean(proxy.key_file)) {
       const [given, missing] = proxy.cert_file ? ["cert_file", "key_file"] : ["key_file", "cert_file"];
       problems.push({ path: ["proxy_service", given], at: "key", message: `needs ${missing} beside it` });
@@ -118,6 +124,12 @@ function checkTogether(file: ConfigFile, uid: number): Problem[] {
     const path = ["app_service", "apps", index];
     if (seen.has(name)) problems.push({ path: [...path, "name"], at: "value", message: `a second app named ${name}` });
     seen.add(name);
+    const template = mcp.run_as_host_user?.includes("{{") === true;
+    if (template && (file.app_service?.allow_host_users ?? []).length === 0) {
+      const hint = "list the host users that it may come to under app_service, like allow_host_users: [alice, bob]";
+      const message = "needs app_service.allow_host_users beside it";
+      problems.push({ path: [...path, "mcp", "run_as_host_user"], at: "value", message, hint });
+    }
     if (uid === 0 && file.app_service?.enabled && !mcp.run_as_host_user) {
       const hint = "name the user under which the server is to run, like run_as_host_user: nobody";
       const message = "is required when the agent runs as root";
@@ -145,7 +157,14 @@ function toConfig(file: ConfigFile, o: ParseConfigOptions): Config {
     ...(general?.ca_pin ? { caPin: general.ca_pin } : {}),
     ...(proxy ? { proxy } : {}),
     ...(service?.enabled
-      ? { app: { apps: (service.apps ?? []).map(toApp), resumeWindowSeconds: service.resume_window } }
+      ? {
+          app: {
+            apps: (service.apps ?? []).map(toApp),
+            resumeWindowSeconds: service.resume_window,
+            ...(service.allow_host_users ? { allowHostUsers: service.allow_host_users } : {}),
+            ...(service.audit ? { audit: toSpool(service.audit) } : {}),
+          },
+        }
       : {}),
   };
 }
@@ -159,23 +178,56 @@ function toProxy(section: NonNullable<ConfigFile["proxy_service"]>, absolute: (p
     clusterName: section.cluster_name ?? publicAddr.host,
     tls: section.tls,
     trustedProxies: section.trusted_proxies ?? [],
+    ...(section.audit ? { audit: toProxyAudit(section.audit, absolute) } : {}),
     ...(section.cert_file ? { certFile: absolute(section.cert_file) } : {}),
     ...(section.key_file ? { keyFile: absolute(section.key_file) } : {}),
   };
 }
 
-function toApp({ name, labels, description, shared, mcp }: FileApp): AppConfig {
+function toApp({ name, labels, description, shared, tool_pinning, mcp }: FileApp): AppConfig {
   return {
     name,
     labels: labels ?? {},
     description: description ?? "",
     shared,
+    ...(tool_pinning ? { toolPinning: tool_pinning } : {}),
     mcp: {
       command: mcp.command,
       args: mcp.args ?? [],
       ...(mcp.run_as_host_user ? { runAsHostUser: mcp.run_as_host_user } : {}),
-      ...(mcp.env ? { env: mcp.env } : {}),
+      ...(mcp.env ? { env: mapValues(mcp.env, (each) => ("value" in each ? each.value : each)) } : {}),
       ...(mcp.cwd ? { cwd: mcp.cwd } : {}),
+      ...(mcp.secrets ? { secrets: mcp.secrets } : {}),
+      ...(mcp.stop_grace ? { stopGrace: given(mcp.stop_grace) } : {}),
+      ...(mcp.limits ? { limits: toLimits(mcp.limits) } : {}),
+      ...(mcp.sandbox
+        ? {
+            sandbox: { network: mcp.sandbox.network, read: mcp.sandbox.read ?? [], write: mcp.sandbox.write ?? [] },
+          }
+        : {}),
     },
   };
 }
+
+const mapValues = <T, U>(record: Record<string, T>, map: (value: T) => U): Record<string, U> =>
+  Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]));
+
+function toLimits(limits: NonNullable<FileApp["mcp"]["limits"]>): Limits {
+  return given({
+    memory: limits.memory,
+    cpu: limits.cpu,
+    processes: limits.processes,
+    openFiles: limits.open_files,
+    startTimeout: limits.start_timeout,
+    idleTimeout: limits.idle_timeout,
+    sessionTimeout: limits.session_timeout,
+    sessionsPerUser: limits.sessions_per_user,
+    sessionsPerApp: limits.sessions_per_app,
+  });
+}
+
+/** Without what the file leaves open. */
+const given = <T extends object>(all: T): { [K in keyof T]?: NonNullable<T[K]> } =>
+  Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined && value !== null)) as {
+    [K in keyof T]?: NonNullable<T[K]>;
+  };

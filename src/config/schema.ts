@@ -7,6 +7,8 @@ import * as v from "valibot";
 import { parseDuration } from "./duration.ts";
 import { parseHostPort } from "./host-port.ts";
 import { nearest } from "./nearest.ts";
+import { parseSize } from "./size.ts";
+import { parseVariable } from "./variable.ts";
 
 /** Sections of a Teleport file that mcpgate has no use for; they load when they say `enabled: false`. */
 const FOREIGN_SERVICES = [
@@ -14,6 +16,10 @@ const FOREIGN_SERVICES = [
   ...["linux_desktop_service", "discovery_service", "okta_service", "jamf_service", "debug_service"],
   ...["metrics_service", "tracing_service", "relay_service"],
 ] as const;
+
+/** The person's own account: a trait of the user, alone. The spellings that roles know. */
+export const HOST_USER_TEMPLATE =
+  /^\{\{\s*(internal|external|user\.traits)(\.[A-Za-z][A-Za-z0-9_.-]{0,63}|\["[^"{}]{1,64}"\])\s*\}\}$/;
 
 const isMapping = (input: unknown): boolean => typeof input === "object" && input !== null && !Array.isArray(input);
 
@@ -83,6 +89,30 @@ function address(o: { defaultHost?: string; defaultPort?: number; zero?: boolean
   );
 }
 
+/** Seconds, up to ten years. */
+const age = v.pipe(
+  text,
+  v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    const seconds = parseDuration(dataset.value);
+    if (seconds !== undefined) return seconds;
+    addIssue({ message: `${shown(dataset.value)} is no duration\nlike 12h, 30d or 365d` });
+    return NEVER;
+  }),
+);
+
+/** Bytes. */
+const size = v.pipe(
+  text,
+  v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    const bytes = parseSize(dataset.value);
+    if (bytes !== undefined && bytes >= 1024 * 1024) return bytes;
+    addIssue({ message: `${shown(dataset.value)} is no size from 1MiB\nlike 256MiB or 10GiB` });
+    return NEVER;
+  }),
+);
+
+const exactly = (value: string): string => value;
+
 const duration = v.pipe(
   text,
   v.rawTransform(({ dataset, addIssue, NEVER }) => {
@@ -139,6 +169,71 @@ const general = mapping({
   ),
 });
 
+/** Which of the keys a type needs is checked beside (`parse.ts`). */
+const sink = mapping({
+  type: oneOf(["file", "stdout", "syslog", "http"], exactly),
+  name: v.nullish(v.pipe(text, v.regex(/^[a-z0-9][a-z0-9_-]{0,62}$/, "is no name: 1 to 63 of a-z 0-9 _ -"))),
+  path: v.nullish(filled),
+  address: v.nullish(v.pipe(text, v.regex(/^(tcp|udp):\/\/[^/\s]+$/, "is no address\nlike tcp://127.0.0.1:601"))),
+  url: v.nullish(
+    v.pipe(text, v.regex(/^https?:\/\/[^\s@]+$/, "is no URL, or holds a password\nlike https://siem.example.com/in")),
+  ),
+  token: v.nullish(
+    v.pipe(
+      text,
+      v.regex(
+        /^(file:.+|env:[A-Za-z_][A-Za-z0-9_]*)$/,
+        "must say where the token is\nlike file:/etc/mcpgate/siem.token or env:SIEM_TOKEN",
+      ),
+    ),
+  ),
+});
+
+const absolute = v.pipe(text, v.startsWith("/", "is not an absolute path"));
+
+function number(min: number, max: number, whole = false) {
+  const what = whole ? "a whole number" : "a number";
+  const message = (issue: { input: unknown }): string =>
+    `expected ${what} from ${min} to ${max}, got ${shown(issue.input)}`;
+  const ranged = v.pipe(v.number(message), v.minValue(min, message), v.maxValue(max, message));
+  return whole ? v.pipe(ranged, v.integer(message)) : ranged;
+}
+const count = number(1, 1_000_000, true);
+
+/** Seconds; `0s` is at once. */
+const grace = v.pipe(
+  text,
+  v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    const seconds = dataset.value === "0s" ? 0 : parseDuration(dataset.value);
+    if (seconds !== undefined && seconds <= 300) return seconds;
+    addIssue({ message: `${shown(dataset.value)} is no duration up to 5m\nlike 2s or 30s` });
+    return NEVER;
+  }),
+);
+
+/** One variable of `mcp.env`: its text, or where to read it when the server starts. */
+const variable = v.pipe(
+  v.unknown(),
+  v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    const parsed = parseVariable(dataset.value);
+    if (typeof parsed !== "string") return parsed;
+    addIssue({ message: parsed });
+    return NEVER;
+  }),
+);
+const variables = v.pipe(
+  v.custom<Record<string, unknown>>(isMapping, (issue) => `expected a mapping (key: value), got ${shown(issue.input)}`),
+  v.record(v.string(), variable),
+  v.check((env) => Object.keys(env).every((name) => /^[^=\0]+$/.test(name)), "holds a name that is empty or has a ="),
+);
+
+/** `off` in YAML 1.1 is false. */
+const pinning = v.pipe(
+  v.any(),
+  v.transform((value): unknown => (value === false ? "off" : value)),
+  oneOf(["off", "warn", "enforce"], (value) => value),
+);
+
 const app = mapping({
   name: v.pipe(
     text,
@@ -150,20 +245,44 @@ const app = mapping({
   labels: v.nullish(texts),
   description: v.nullish(text, ""),
   shared: v.nullish(flag, false),
+  tool_pinning: v.nullish(pinning),
   mcp: mapping({
     command: filled,
     args: v.nullish(words),
-    run_as_host_user: v.nullish(filled),
-    env: v.nullish(
+    run_as_host_user: v.nullish(
       v.pipe(
-        texts,
+        filled,
         v.check(
-          (env) => Object.keys(env).every((name) => /^[^=\0]+$/.test(name)),
-          "holds a name that is empty or has a =",
+          (value) => !value.includes("{{") || HOST_USER_TEMPLATE.test(value),
+          (issue) =>
+            `${shown(issue.input)} is neither a name nor a template for one\nlike "{{user.traits.unix_login}}"`,
         ),
       ),
     ),
-    cwd: v.nullish(v.pipe(text, v.startsWith("/", "is not an absolute path"))),
+    env: v.nullish(variables),
+    cwd: v.nullish(absolute),
+    secrets: v.nullish(oneOf(["mask", "block", "allow"], exactly)),
+    stop_grace: v.nullish(mapping({ stdin: v.nullish(grace), term: v.nullish(grace) })),
+    limits: v.nullish(
+      mapping({
+        memory: v.nullish(size),
+        cpu: v.nullish(number(0.01, 1024)),
+        processes: v.nullish(count),
+        open_files: v.nullish(count),
+        start_timeout: v.nullish(duration),
+        idle_timeout: v.nullish(duration),
+        session_timeout: v.nullish(age),
+        sessions_per_user: v.nullish(count),
+        sessions_per_app: v.nullish(count),
+      }),
+    ),
+    sandbox: v.nullish(
+      mapping({
+        network: v.nullish(oneOf(["none", "host"], exactly), "none"),
+        read: v.nullish(v.array(absolute, (issue) => `expected a list, got ${shown(issue.input)}`)),
+        write: v.nullish(v.array(absolute, (issue) => `expected a list, got ${shown(issue.input)}`)),
+      }),
+    ),
   }),
 });
 
@@ -192,6 +311,12 @@ export const fileSchema = mapping({
       cluster_name: v.nullish(filled),
       cert_file: v.nullish(filled),
       key_file: v.nullish(filled),
+      audit: v.nullish(
+        mapping({
+          retention: v.nullish(mapping({ max_age: v.nullish(age), max_size: v.nullish(size) })),
+          sinks: v.nullish(v.array(sink, (issue) => `expected a list, got ${shown(issue.input)}`)),
+        }),
+      ),
       tls: v.nullish(flag, true),
       trusted_proxies: v.nullish(v.array(network, (issue) => `expected a list, got ${shown(issue.input)}`)),
     }),
@@ -200,6 +325,14 @@ export const fileSchema = mapping({
     mapping({
       enabled: v.nullish(flag, true),
       resume_window: v.nullish(duration, "10m"),
+      allow_host_users: v.nullish(v.array(filled, (issue) => `expected a list, got ${shown(issue.input)}`)),
+      audit: v.nullish(
+        mapping({
+          spool_limit: v.nullish(size),
+          on_full: v.nullish(oneOf(["refuse", "drop_oldest"], exactly)),
+          sync: v.nullish(oneOf(["group", "always"], exactly)),
+        }),
+      ),
       apps: v.nullish(v.array(app, (issue) => `expected a list, got ${shown(issue.input)}`)),
     }),
   ),
@@ -210,6 +343,7 @@ export const fileSchema = mapping({
 });
 
 export type ConfigFile = v.InferOutput<typeof fileSchema>;
+export type FileSink = v.InferOutput<typeof sink>;
 export type FileApp = v.InferOutput<typeof app>;
 
 /** A value as it reads in a message; long ones cut. */

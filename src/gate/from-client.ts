@@ -5,14 +5,20 @@ import { encodeError } from "../mcp/encode.ts";
 import { INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, SERVER_GONE, TOO_MANY_REQUESTS } from "../mcp/fault.ts";
 import type { Id, Invalid, Notification, Request, Response, Target } from "../mcp/message.ts";
 import { isLookalike, isOtherKind } from "./methods.ts";
+import type { OpenRequest } from "./open-requests.ts";
+import type { Verdict } from "./pinning.ts";
 import type { GateState } from "./state.ts";
 import { emptyStep, type Step } from "./step.ts";
-import { deniedText, FULL_TEXT, TAKEN_TEXT } from "./texts.ts";
+import { argumentsDeniedText, deniedText, FULL_TEXT, TAKEN_TEXT, unapprovedText } from "./texts.ts";
 
-export function fromClient(state: GateState, line: Uint8Array): Step {
+/** `inBatch`: the line is one message of a batch (2025-03-26). */
+export function fromClient(state: GateState, line: Uint8Array, inBatch = false): Step {
   const message = decode(line, state.limits);
   switch (message.kind) {
     case "request":
+      if (inBatch && message.method === "initialize") {
+        return refuseInvalid(state, { ...BATCHED_HANDSHAKE, id: message.id }, line.length);
+      }
       return request(state, message);
     case "notification":
       return notification(state, message);
@@ -22,6 +28,15 @@ export function fromClient(state: GateState, line: Uint8Array): Step {
       return message.blank ? emptyStep() : refuseInvalid(state, message, line.length);
   }
 }
+
+/** The revision says that it must not be there: the batch would be over before it is known whether there are batches. */
+const BATCHED_HANDSHAKE: Invalid = {
+  kind: "invalid",
+  code: INVALID_REQUEST,
+  reason: "initialize in a batch",
+  shape: "request",
+  blank: false,
+};
 
 /** A line of the client that is not forwarded: an error to the client, and to the server if it waits for this answer. */
 export function refuseInvalid(state: GateState, invalid: Invalid, size: number): Step {
@@ -52,6 +67,10 @@ function request(state: GateState, message: Request): Step {
   if (state.gone !== undefined) {
     return refuse(state, message, id, { code: SERVER_GONE, text: state.gone.text, outcome: "error" });
   }
+  const { verdict, ask } = state.pinning?.judge(message) ?? PASS;
+  if (verdict === "refuse") {
+    return refuse(state, message, id, { code: INVALID_PARAMS, text: pinnedText(state, message), outcome: "denied" });
+  }
   const event = requestEvent(state, message, { success: true });
   state.ofClient.add({
     id,
@@ -59,24 +78,38 @@ function request(state: GateState, message: Request): Step {
     list: target.kind === "list" ? target.list : undefined,
     event: event.uid,
     at: state.now(),
+    asks: target.kind === "listen" ? target.lists : [],
     listens: [],
   });
-  return { toServer: [message.bytes], toClient: [], events: [event] };
+  const toServer = verdict === "pass" ? [message.bytes] : [];
+  if (ask !== undefined) toServer.push(ask);
+  return { toServer, toClient: [], events: [event] };
 }
 
-interface Refusal {
+const PASS: Verdict = { verdict: "pass" };
+
+/** Why a call was refused whose tool's definition nobody approved. One that is not there at all reads as ever. */
+export function pinnedText(state: GateState, { method, target }: Request): string {
+  const known = target.kind === "tool" && state.pinning?.hasSeen(target.name) === true;
+  return known ? unapprovedText(state.app, target.name) : deniedText(state.app, method, target);
+}
+
+export interface Refusal {
   code: number;
   text: string;
+  /** For the event alone: why a condition on the arguments could not be judged. */
+  fault?: string | undefined;
 }
 
 function refuse(
   state: GateState,
   message: Request,
   answerTo: Id | null,
-  { code, text, outcome }: Refusal & { outcome: "denied" | "error" },
+  { code, text, fault, outcome }: Refusal & { outcome: "denied" | "error" },
 ): Step {
   state.counts.denied += 1;
-  const event = requestEvent(state, message, { success: false, error: text });
+  const details = fault === undefined ? {} : { details: { condition: fault } };
+  const event = requestEvent(state, message, { success: false, error: text, ...details });
   const ended: EventDraft = {
     event: "mcp.session.response",
     uid: state.newUid(),
@@ -91,12 +124,24 @@ function refuse(
 }
 
 /** Why this request is not forwarded; undefined when it is. */
-function refusalOf(state: GateState, { method, target }: Request): Refusal | undefined {
+export function refusalOf(state: GateState, { method, target, bytes }: Request): Refusal | undefined {
   const text = deniedText(state.app, method, target);
   if (isLookalike(method) || isOtherKind(method, "request")) return { code: METHOD_NOT_FOUND, text };
   const named = target.kind !== "none" && target.kind !== "list";
   if (!state.allows("method", method)) return { code: named ? INVALID_PARAMS : METHOD_NOT_FOUND, text };
-  return targetAllowed(state, target) ? undefined : { code: INVALID_PARAMS, text };
+  if (!targetAllowed(state, target)) return { code: INVALID_PARAMS, text };
+  return target.kind === "tool" || target.kind === "prompt" ? argumentsRefusal(state, target, bytes) : undefined;
+}
+
+/** What may be called at all may still be refused by a condition on the arguments. */
+function argumentsRefusal(
+  state: GateState,
+  { kind, name, arguments: place }: Extract<Target, { kind: "tool" | "prompt" }>,
+  bytes: Uint8Array,
+): Refusal | undefined {
+  const call = { arguments: place && bytes.subarray(place.start, place.end) };
+  const { allowed, fault } = state.decide({ kind, name, call });
+  return allowed ? undefined : { code: INVALID_PARAMS, text: argumentsDeniedText(state.app, kind, name), fault };
 }
 
 function targetAllowed(state: GateState, target: Target): boolean {
@@ -133,7 +178,9 @@ function notification(state: GateState, message: Notification): Step {
   event.success = true;
   const step: Step = { toServer: [], toClient: [], events: [event] };
   if (target.kind === "cancelled") {
-    const cancelled = target.id === undefined ? undefined : state.ofClient.giveUp(target.id);
+    // A call that waits for the gate's own list has not reached the server: nothing late will come.
+    const waits = target.id !== undefined && state.pinning?.withdraw(target.id) === true;
+    const cancelled = target.id === undefined ? undefined : cancel(state, target.id, waits);
     if (cancelled === undefined) {
       // Answered already, or never asked: there is nothing that the server could cancel.
       event.details = { dropped: "the request is not open" };
@@ -141,10 +188,17 @@ function notification(state: GateState, message: Notification): Step {
     }
     event.request = cancelled.event;
     step.events.push(state.ended(cancelled, "cancelled", 0));
+    if (waits) return step;
   }
   if (method === "notifications/initialized") state.initialized = true;
   if (state.gone === undefined) step.toServer.push(message.bytes);
   return step;
+}
+
+function cancel(state: GateState, id: Id, unsent: boolean): OpenRequest | undefined {
+  if (!unsent) return state.ofClient.giveUp(id);
+  const request = state.ofClient.answer(id);
+  return request === "late" ? undefined : request;
 }
 
 /** The client's answer to a request of the server. */
@@ -161,7 +215,7 @@ function response(state: GateState, message: Response): Step {
   return step;
 }
 
-function requestEvent(state: GateState, message: Request, outcome: { success: boolean; error?: string }) {
+function requestEvent(state: GateState, message: Request, outcome: Partial<EventDraft>) {
   const uid = state.newUid();
   const { method } = message;
   return {

@@ -2,11 +2,14 @@
 import type { EventDraft } from "../event.ts";
 import { decode } from "../mcp/codec.ts";
 import { encodeError } from "../mcp/encode.ts";
-import { BAD_SERVER_ANSWER, Fault, METHOD_NOT_FOUND, SERVER_METHOD_DENIED, TOO_MANY_REQUESTS } from "../mcp/fault.ts";
-import { filterList, readInputMethods, readListChanged } from "../mcp/lists.ts";
+import { BAD_SERVER_ANSWER, Fault, INVALID_PARAMS, METHOD_NOT_FOUND, SERVER_METHOD_DENIED, TOO_MANY_REQUESTS } from "../mcp/fault.ts";
+import { acknowledgeLists, readIntroduction } from "../mcp/handshake.ts";
+import { filterList, readInputMethods } from "../mcp/lists.ts";
 import type { Invalid, Notification, Request, Response } from "../mcp/message.ts";
+import { pinnedText, refusalOf } from "./from-client.ts";
 import { isLookalike, isOtherKind } from "./methods.ts";
 import type { OpenRequest } from "./open-requests.ts";
+import type { Pinning } from "./pinning.ts";
 import type { GateState } from "./state.ts";
 import { emptyStep, type Step } from "./step.ts";
 import { badAnswerText, FULL_TEXT, inputDeniedText, serverDeniedText } from "./texts.ts";
@@ -30,6 +33,7 @@ export function refuseInvalid(state: GateState, invalid: Invalid, size: number):
   const step = emptyStep();
   state.junk(step, invalid.reason, size);
   if (invalid.id === undefined) return step;
+  if (state.pinning?.isOwn(invalid.id)) return ownAnswer(state, state.pinning, undefined, step);
   if (invalid.shape === "response") {
     // The id is a guess, so the real answer may yet come: the id stays taken.
     const request = state.ofClient.giveUp(invalid.id);
@@ -49,6 +53,7 @@ function fail(state: GateState, step: Step, request: OpenRequest, reason: string
 function response(state: GateState, message: Response): Step {
   const step = emptyStep();
   const size = message.bytes.length;
+  if (state.pinning?.isOwn(message.id)) return ownAnswer(state, state.pinning, message, step);
   const request = state.ofClient.answer(message.id);
   if (request === "late") return step;
   if (request === undefined) {
@@ -73,9 +78,15 @@ function result(state: GateState, message: Response, request: OpenRequest): Step
   const { list, method } = request;
   if (list !== undefined) {
     const kind = LISTED[list];
-    const filtered = filterList(message, list, state.limits, (name) => state.allows(kind, name));
+    const changes: EventDraft[] = [];
+    const pinning = list === "tools" ? state.pinning : undefined;
+    const filtered = filterList(message, list, state.limits, (name, definition) => {
+      const shown = pinning === undefined || pinning.shows(name, definition, changes);
+      return shown && state.allows(kind, name);
+    });
     const details = { listed: filtered.kept, hidden: filtered.hidden + filtered.unreadable };
-    return { toServer: [], toClient: [filtered.line], events: [state.ended(request, "ok", size, { details })] };
+    const events = [...changes, state.ended(request, "ok", size, { details })];
+    return { toServer: [], toClient: [filtered.line], events };
   }
   for (const asked of readInputMethods(message, state.limits)) {
     if (isLookalike(asked) || !state.allows("server_method", asked)) {
@@ -84,9 +95,39 @@ function result(state: GateState, message: Response, request: OpenRequest): Step
       return { toServer: [], toClient: [encodeError(request.id, SERVER_METHOD_DENIED, text)], events: [event] };
     }
   }
-  if (method === "initialize") state.declared = readListChanged(message, state.limits);
+  if (method === "initialize" || method === "server/discover") {
+    const { line, lists, revision } = readIntroduction(message, state.limits);
+    state.lists = lists;
+    if (method === "initialize") state.revision = revision;
+    return { toServer: [], toClient: [line], events: [state.ended(request, "ok", size)] };
+  }
   const failed = method === "tools/call" && message.body.is("isError", "true");
   return { toServer: [], toClient: [message.bytes], events: [state.ended(request, failed ? "error" : "ok", size)] };
+}
+
+/** The list that the gate asked for itself: what waited for it goes on. */
+function ownAnswer(state: GateState, pinning: Pinning, answer: Response | undefined, step: Step): Step {
+  const next = pinning.answer(answer, step.events);
+  if ("ask" in next) {
+    step.toServer.push(next.ask);
+    return step;
+  }
+  for (const { call, allowed } of next.released) {
+    if (state.ofClient.get(call.id) === undefined) continue;
+    // The rules may have changed while it waited.
+    const refusal = allowed ? refusalOf(state, call) : { text: pinnedText(state, call) };
+    if (refusal === undefined) {
+      step.toServer.push(call.bytes);
+      continue;
+    }
+    const request = state.ofClient.answer(call.id);
+    if (request === undefined || request === "late") continue;
+    const { text } = refusal;
+    state.counts.denied += 1;
+    step.events.push(state.ended(request, "denied", 0, { error: text }));
+    step.toClient.push(encodeError(call.id, INVALID_PARAMS, text));
+  }
+  return step;
 }
 
 const LISTED = { tools: "tool", prompts: "prompt", resources: "resource", templates: "template" } as const;
@@ -119,22 +160,24 @@ function request(state: GateState, message: Request): Step {
     step.toServer.push(encodeError(id, allowed ? TOO_MANY_REQUESTS : METHOD_NOT_FOUND, text));
     return step;
   }
-  state.ofServer.add({ id, method, list: undefined, event: event.uid, at: state.now(), listens: [] });
+  state.ofServer.add({ id, method, list: undefined, event: event.uid, at: state.now(), asks: [], listens: [] });
   step.events.push({ ...event, success: true });
   step.toClient.push(message.bytes);
   return step;
 }
 
-/** Passing notifications make no events: a server may send progress hundreds of times a second. */
+/** A server may send progress hundreds of times a second: beyond a rate, whoever records the events counts them instead. */
 function notification(state: GateState, message: Notification): Step {
   const step = emptyStep();
   const { method, target } = message;
   const size = message.bytes.length;
+  let line = message.bytes;
   if (isLookalike(method) || isOtherKind(method, "notification") || !state.allows("server_method", method)) {
     state.junk(step, "a notification that is not allowed", size);
     return step;
   }
   if (target.kind === "resource" && !state.allows("resource", target.uri)) return step;
+  if (method === "notifications/tools/list_changed") state.pinning?.forget();
   if (target.kind === "cancelled") {
     const cancelled = target.id === undefined ? undefined : state.ofServer.giveUp(target.id);
     if (cancelled !== undefined) step.events.push(state.ended(cancelled, "cancelled", 0, { from: "server" }));
@@ -142,9 +185,14 @@ function notification(state: GateState, message: Notification): Step {
   }
   if (target.kind === "listen" && target.id !== undefined) {
     const listening = state.ofClient.get(target.id);
-    if (listening?.method === "subscriptions/listen") listening.listens = target.lists;
+    if (listening?.method === "subscriptions/listen") {
+      const ours = listening.asks.filter((list) => state.lists.includes(list));
+      listening.listens = [...new Set([...target.lists, ...ours])];
+      line = acknowledgeLists(message, ours, state.limits);
+    }
   }
-  step.toClient.push(message.bytes);
+  step.events.push({ event: "mcp.session.notification", from: "server", method });
+  step.toClient.push(line);
   return step;
 }
 

@@ -2,6 +2,7 @@
  * The gate of one session: a line in, a verdict out. It holds no stream and no clock; whoever does writes what the steps
  * say, events first.
  */
+import { isBatch, splitBatch } from "../mcp/batch.ts";
 import { encodeError, encodeNotification } from "../mcp/encode.ts";
 import { INVALID_REQUEST, OUTCOME_UNKNOWN, SERVER_GONE } from "../mcp/fault.ts";
 import { guessAtEdges } from "../mcp/id.ts";
@@ -14,6 +15,13 @@ import * as server from "./from-server.ts";
 import { type GateCounts, type GateOptions, GateState } from "./state.ts";
 import { emptyStep, type Step } from "./step.ts";
 
+interface Side {
+  read(state: GateState, line: Uint8Array, inBatch?: boolean): Step;
+  refuse(state: GateState, invalid: Invalid, size: number): Step;
+}
+const CLIENT: Side = { read: client.fromClient, refuse: client.refuseInvalid };
+const SERVER: Side = { read: server.fromServer, refuse: server.refuseInvalid };
+
 export class Gate {
   readonly #state: GateState;
 
@@ -23,12 +31,31 @@ export class Gate {
 
   /** One line of the client, with its line feed. What is forwarded unchanged is this very array. */
   fromClient(line: Uint8Array): Step {
-    return client.fromClient(this.#state, line);
+    return this.#each(CLIENT, line);
   }
 
   /** One line of the server. */
   fromServer(line: Uint8Array): Step {
-    return server.fromServer(this.#state, line);
+    return this.#each(SERVER, line);
+  }
+
+  /**
+   * A line, or each message of a batch (2025-03-26) as a line of its own. So are the answers, as they come: a client of
+   * that revision takes both, and one slow call holds up nothing.
+   */
+  #each(side: Side, line: Uint8Array): Step {
+    const state = this.#state;
+    if (state.revision !== "2025-03-26" || !isBatch(line)) return side.read(state, line);
+    const lines = splitBatch(line, state.limits);
+    if (!Array.isArray(lines)) return side.refuse(state, lines, line.length);
+    const step = emptyStep();
+    for (const own of lines) {
+      const { toServer, toClient, events } = side.read(state, own, true);
+      step.toServer.push(...toServer);
+      step.toClient.push(...toClient);
+      step.events.push(...events);
+    }
+    return step;
   }
 
   /** A line over the cap, of which `LineSplitter` kept the edges; `bytes` is its length. */
@@ -36,27 +63,36 @@ export class Gate {
     const guess = edges === undefined ? {} : guessAtEdges(edges.head, edges.tail);
     const reason = `the line is longer than ${this.#state.limits.maxBytes} bytes`;
     const invalid: Invalid = { kind: "invalid", code: INVALID_REQUEST, reason, ...guess, blank: false };
-    return from === "client"
-      ? client.refuseInvalid(this.#state, invalid, bytes)
-      : server.refuseInvalid(this.#state, invalid, bytes);
+    return (from === "client" ? CLIENT : SERVER).refuse(this.#state, invalid, bytes);
   }
 
-  /** A role edit on a live session. The client hears of changed lists where the server said that it would tell. */
+  /** A role edit on a live session. The client hears of changed lists, whether or not the server itself would tell. */
   update(rules: AppRules): Step {
     const state = this.#state;
     const before = state.policy;
     state.policy = compile(rules);
     const step = emptyStep();
     for (const list of ["tools", "prompts", "resources"] as const) {
-      if (sameRules(before, state.policy, list)) continue;
-      const method = `notifications/${list}/list_changed`;
-      if (state.initialized && state.declared.includes(list)) step.toClient.push(encodeNotification(method));
-      for (const request of state.ofClient) {
-        if (!request.listens.includes(list)) continue;
-        step.toClient.push(encodeNotification(method, { _meta: { [SUBSCRIPTION_ID]: request.id } }));
-      }
+      if (!sameRules(before, state.policy, list)) this.#announce(list, step);
     }
     return step;
+  }
+
+  /** Tools that were held back have been approved. */
+  toolsApproved(): Step {
+    const step = emptyStep();
+    this.#announce("tools", step);
+    return step;
+  }
+
+  #announce(list: "tools" | "prompts" | "resources", step: Step): void {
+    const state = this.#state;
+    const method = `notifications/${list}/list_changed`;
+    if (state.initialized && state.lists.includes(list)) step.toClient.push(encodeNotification(method));
+    for (const request of state.ofClient) {
+      if (!request.listens.includes(list)) continue;
+      step.toClient.push(encodeNotification(method, { _meta: { [SUBSCRIPTION_ID]: request.id } }));
+    }
   }
 
   /**

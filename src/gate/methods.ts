@@ -1,5 +1,5 @@
 /** Methods as a whole: which of them no rule can let through. */
-import { fold } from "../mcp/strings.ts";
+import { fold } from "../fold.ts";
 import { CLIENT_NOTIFICATIONS, CLIENT_REQUESTS, SERVER_NOTIFICATIONS, SERVER_REQUESTS } from "../rbac/defaults.ts";
 
 const KNOWN = new Set([...CLIENT_REQUESTS, ...CLIENT_NOTIFICATIONS, ...SERVER_REQUESTS, ...SERVER_NOTIFICATIONS]);

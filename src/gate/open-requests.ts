@@ -13,7 +13,9 @@ export interface OpenRequest {
   event: string;
   /** Monotonic milliseconds. */
   at: number;
-  /** `subscriptions/listen`: the lists whose changes the server agreed to tell about. */
+  /** `subscriptions/listen`: the lists whose changes the client wants to hear of. */
+  asks: readonly ListKind[];
+  /** `subscriptions/listen`: the lists whose changes it was told that it will hear of. */
   listens: ListKind[];
 }
 

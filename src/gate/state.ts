@@ -1,9 +1,10 @@
 /** What the gate remembers of one session. No I/O: the clock and the maker of ids come in. */
 import type { EventDraft, Outcome } from "../event.ts";
 import { type CodecLimits, DEFAULT_CODEC_LIMITS, type Invalid, type ListKind } from "../mcp/message.ts";
-import { compile, decide, type Policy, type QueryKind } from "../rbac/decide.ts";
+import { compile, type Decision, decide, type Policy, type Query, type QueryKind } from "../rbac/decide.ts";
 import type { AppRules } from "../rbac/rules.ts";
 import { type OpenRequest, OpenRequests } from "./open-requests.ts";
+import { Pinning, type ToolPins } from "./pinning.ts";
 import type { Step } from "./step.ts";
 
 export interface GateLimits extends CodecLimits {
@@ -34,6 +35,8 @@ export interface GateOptions {
   /** `redactArguments`: a JSON object's bytes as the event's `arguments`. */
   redact(json: Uint8Array): Record<string, unknown>;
   limits?: Partial<GateLimits> | undefined;
+  /** What is known of the app's tools; without it their definitions may be what they like. */
+  pins?: ToolPins | undefined;
 }
 
 /** What the session's end event tells about the server's output. */
@@ -58,10 +61,13 @@ export class GateState {
   readonly ofClient: OpenRequests;
   /** What the server has asked the client. */
   readonly ofServer: OpenRequests;
-  /** The lists whose changes the server said in its `initialize` result that it tells about. */
-  declared: readonly ListKind[] = [];
+  /** The lists that the server has, as it said itself. The client was told that they may change. */
+  lists: readonly ListKind[] = [];
+  /** What `initialize` agreed on, where that is a revision that we know. */
+  revision: string | undefined;
   /** `notifications/initialized` has passed: the client takes notifications now. */
   initialized = false;
+  readonly pinning: Pinning | undefined;
   /** Why nothing reaches the server any more. */
   gone: { text: string } | undefined;
   readonly counts: GateCounts = { junkLines: 0, junkBytes: 0, strayAnswers: 0, denied: 0 };
@@ -73,12 +79,17 @@ export class GateState {
     this.now = () => options.now();
     this.redact = (json) => options.redact(json);
     this.policy = compile(options.rules);
+    this.pinning = options.pins && new Pinning(options.pins, this.newUid, this.limits);
     this.ofClient = new OpenRequests(this.limits.maxOpen, this.limits.maxGivenUp);
     this.ofServer = new OpenRequests(this.limits.maxServerOpen, this.limits.maxGivenUp);
   }
 
   allows(kind: QueryKind, name: string): boolean {
     return decide(this.policy, { kind, name }).allowed;
+  }
+
+  decide(query: Query): Decision {
+    return decide(this.policy, query);
   }
 
   /** The event of a request that has ended. `size`: bytes of the answer as it came. */

@@ -10,6 +10,15 @@ export function deniedText(app: string, method: string, target: Target): string 
   return `${subject(method, target)} of app ${quoted(app)} does not exist or is not allowed for you; ${HINT}`;
 }
 
+/** For what is listed: its arguments are not what a rule wants. */
+export const argumentsDeniedText = (app: string, kind: "tool" | "prompt", name: string): string =>
+  `${kind} ${quoted(name)} of app ${quoted(app)} is not allowed for you with these arguments; ${HINT}`;
+
+/** For what the rules allow and the app's `tool_pinning: enforce` holds back. */
+export const unapprovedText = (app: string, tool: string): string =>
+  `tool ${quoted(tool)} of app ${quoted(app)} is new or has changed, and waits for approval; ` +
+  `your mcpgate admin can look at it: mcpgate apps pins ${app}`;
+
 function subject(method: string, target: Target): string {
   switch (target.kind) {
     case "tool":

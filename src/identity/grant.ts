@@ -14,6 +14,7 @@ import { SignJWT } from "jose/jwt/sign";
 import * as v from "valibot";
 import { Failure } from "../errors.ts";
 import type { AppRules } from "../rbac/rules.ts";
+import type { Traits } from "../rbac/traits.ts";
 import { ALGORITHM, type KeyPair, type PublicJwk, parsePublicJwk, thumbprint } from "./keys.ts";
 
 export const GRANT_TYPE = "mcpgate-grant+jwt";
@@ -33,6 +34,8 @@ export interface Grant {
   /** This attachment's id: another for every opening and resume. */
   attach: string;
   user: string;
+  /** The user's, for what an agent's own configuration says of them; bounded where they are stored. */
+  traits: Traits;
   app: string;
   /** The agent's id: the grant's audience. */
   agent: string;
@@ -60,10 +63,11 @@ export interface GrantCheck {
 
 const text = v.pipe(v.string(), v.minLength(1), v.maxLength(512));
 const names = v.optional(v.array(v.string()));
+const conditional = v.optional(v.array(v.union([v.string(), v.strictObject({ name: v.string(), where: v.string() })])));
 // Strict where a member that we don't know could mean "deny"; the grant around it may grow.
 const mcpRules = v.strictObject({
-  tools: names,
-  prompts: names,
+  tools: conditional,
+  prompts: conditional,
   resources: names,
   methods: names,
   server_methods: names,
@@ -71,6 +75,16 @@ const mcpRules = v.strictObject({
 const appRules = v.strictObject({
   v: v.literal(1),
   roles: v.array(v.strictObject({ role: v.string(), allow: mcpRules, deny: mcpRules })),
+  facts: v.optional(
+    v.strictObject({
+      user: v.strictObject({
+        name: v.string(),
+        roles: v.array(v.string()),
+        traits: v.record(v.string(), v.array(v.string())),
+      }),
+      app: v.strictObject({ name: v.string(), labels: v.record(v.string(), v.string()) }),
+    }),
+  ),
 });
 const seconds = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const grantClaims = v.object({
@@ -78,6 +92,7 @@ const grantClaims = v.object({
   sid: text,
   attach: text,
   user: text,
+  traits: v.optional(v.record(v.string(), v.array(v.string())), {}),
   app: text,
   aud: text,
   client_jkt: text,

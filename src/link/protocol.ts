@@ -14,10 +14,12 @@ export const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** Milliseconds between the control connection's heartbeats, and after how much silence it is given up. */
 export const HEARTBEAT_MS = 3_000;
 export const HEARTBEAT_LOST_MS = 15_000;
+/** Milliseconds without a heartbeat after which an agent lets no new message through until it has caught up. */
+export const HOLD_AFTER_MS = 10_000;
 /** A text message at the most, bytes. A grant carries a user's rules; a batch of events is the largest. */
 export const MAX_TEXT = 4 * 1024 * 1024;
-/** Bytes of events in one batch at the most. */
-export const MAX_BATCH = 2 * 1024 * 1024;
+/** Bytes of events in one batch, but for its first: the proxy's relay stands still while the message is parsed. */
+export const MAX_BATCH = 128 * 1024;
 
 const short = v.pipe(v.string(), v.maxLength(512));
 const text = v.pipe(v.string(), v.maxLength(4096));
@@ -44,8 +46,10 @@ export const challenge = v.strictObject({
   version: short,
 });
 export const refused = v.object({ t: v.literal("refused"), code: short, message: text, hint: v.optional(text) });
-/** From here on binary messages are the link's frames. */
-export const joined = v.strictObject({ t: v.literal("joined"), agent: short });
+/** Seconds that an agent keeps a session whose client is gone. */
+const resumeWindow = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(86_400));
+/** From here on binary messages are the link's frames. `resume_window`: the agent's. */
+export const joined = v.object({ t: v.literal("joined"), agent: short, resume_window: v.optional(resumeWindow) });
 
 /** What the proxy says to a client or to an agent's session connection before the link runs. */
 export const beforeLink = v.variant("t", [challenge, refused, joined]);
@@ -64,7 +68,12 @@ export const attach = v.strictObject({
 
 // --- agent's session connection → proxy ---
 
-export const accept = v.strictObject({ t: v.literal("accept"), proof, attach: short });
+export const accept = v.strictObject({
+  t: v.literal("accept"),
+  proof,
+  attach: short,
+  resume_window: v.optional(resumeWindow),
+});
 
 // --- agent → proxy, on the control connection ---
 
@@ -81,6 +90,8 @@ export const agentHello = v.strictObject({
 });
 export const sessionRefused = v.strictObject({
   t: v.literal("session.refused"),
+  /** There is no such session on the agent; otherwise only this connection for it could not be made. */
+  gone: v.boolean(),
   attach: short,
   sid: sessionId,
   code: short,
@@ -99,9 +110,54 @@ export const eventBatch = v.strictObject({
   last: v.number(),
   items: v.pipe(v.array(v.string()), v.maxLength(1000)),
 });
+/** The agent's signature over a chain as far as the proxy has stored it (`audit/head.ts`). */
+export const chainHead = v.strictObject({ t: v.literal("events.head"), head: v.pipe(v.string(), v.maxLength(2048)) });
+/** How the apps' servers do: all of them, whenever one has changed. */
+export const appsHealth = v.strictObject({
+  t: v.literal("apps.health"),
+  apps: v.pipe(
+    v.array(
+      v.strictObject({
+        app: short,
+        state: v.picklist(["unknown", "ok", "failing"]),
+        at: v.optional(short),
+        error: v.optional(text),
+      }),
+    ),
+    v.maxLength(1000),
+  ),
+});
+export type AppHealthReport = v.InferOutput<typeof appsHealth>["apps"][number];
+/** How the tools of one app stand (`tool_pinning`); all of them, each time. */
+export const toolPins = v.strictObject({
+  t: v.literal("tools.pins"),
+  app: short,
+  enforce: v.boolean(),
+  tools: v.pipe(
+    v.array(
+      v.strictObject({
+        tool: text,
+        pinned: v.nullable(short),
+        /** The definition that waits for approval. */
+        pending: v.nullable(short),
+        diff: v.pipe(v.array(text), v.maxLength(100)),
+      }),
+    ),
+    v.maxLength(1000),
+  ),
+});
 export const pong = v.strictObject({ t: v.literal("pong") });
 
-export const fromAgent = v.variant("t", [agentHello, sessionRefused, sessionEnded, eventBatch, pong]);
+export const fromAgent = v.variant("t", [
+  agentHello,
+  sessionRefused,
+  sessionEnded,
+  eventBatch,
+  chainHead,
+  appsHealth,
+  toolPins,
+  pong,
+]);
 export type FromAgent = v.InferOutput<typeof fromAgent>;
 
 // --- proxy → agent, on the control connection ---
@@ -126,7 +182,15 @@ export const sessionPolicy = v.strictObject({
   grant: v.pipe(v.string(), v.maxLength(MAX_TEXT)),
 });
 export const sessionEnd = v.strictObject({ t: v.literal("session.end"), sid: sessionId, reason: text });
+/** Follows `welcome`, after a `session.policy` or `session.end` for each session that the agent runs: it is up to date. */
+export const synced = v.strictObject({ t: v.literal("synced") });
 export const eventsStored = v.strictObject({ t: v.literal("events.stored"), last: v.number() });
+/** Definitions that an admin has approved. */
+export const toolsApproved = v.strictObject({
+  t: v.literal("tools.approved"),
+  app: short,
+  tools: v.pipe(v.array(v.strictObject({ tool: text, hash: short })), v.maxLength(1000)),
+});
 /** `now`: the proxy's clock, milliseconds since the epoch. */
 export const ping = v.strictObject({ t: v.literal("ping"), now: v.number() });
 
@@ -137,6 +201,8 @@ export const toAgent = v.variant("t", [
   sessionOpen,
   sessionPolicy,
   sessionEnd,
+  synced,
+  toolsApproved,
   eventsStored,
   ping,
 ]);

@@ -12,4 +12,8 @@ export function encodeNotification(method: string, params?: Record<string, unkno
   return encodeLine(params === undefined ? { jsonrpc: "2.0", method } : { jsonrpc: "2.0", method, params });
 }
 
+/** `params` is JSON text: a part of a client's message may be in it, byte for byte. */
+export const encodeRequest = (id: Id, method: string, params: string): Uint8Array =>
+  encodeText(`{"jsonrpc":"2.0","id":${JSON.stringify(id)},"method":${JSON.stringify(method)},"params":${params}}\n`);
+
 const encodeLine = (message: unknown): Uint8Array => encodeText(`${JSON.stringify(message)}\n`);

@@ -16,7 +16,7 @@ export const OUTCOME_UNKNOWN = -31001;
 export const TOO_MANY_REQUESTS = -31002;
 export const BAD_SERVER_ANSWER = -31003;
 export const SERVER_GONE = -31004;
-export const SERVER_METHOD_DENIED = -31005;
+export const SERVER_METHOD_DENIED = -31006;
 /** The client command could not reach its server at all: not logged in, no agent, no access. */
 export const CONNECTION_FAILED = -31005;
 

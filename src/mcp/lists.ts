@@ -28,12 +28,12 @@ function shape(list: string, name: string) {
   return { list, name, result: new Lookalikes([list]), entry: new Lookalikes([name]) };
 }
 
-/** Throws a `Fault` when the answer is no such list. `keep` decides over one name, URI or URI template. */
+/** Throws a `Fault` when the answer is no such list. `keep` decides over one name, URI or URI template, and its entry. */
 export function filterList(
   answer: Response,
   kind: ListKind,
   limits: CodecLimits,
-  keep: (name: string) => boolean,
+  keep: (name: string, entry: Uint8Array) => boolean,
 ): FilteredList {
   const { bytes, body } = answer;
   const { list, result } = SHAPES[kind];
@@ -49,7 +49,7 @@ export function filterList(
     let i = scanner.space(span.start + 1);
     while (bytes[i] !== CLOSE_ARRAY) {
       const entry = readEntry(bytes, i, scanner, kind, limits);
-      if (entry.name !== undefined && keep(entry.name)) {
+      if (entry.name !== undefined && keep(entry.name, bytes.subarray(i, entry.end))) {
         runs.keep(i, entry.end);
       } else {
         runs.drop();
@@ -126,6 +126,24 @@ class Runs {
   }
 }
 
+const PAGE_KEYS = new Lookalikes(["tools", "nextCursor"]);
+
+/**
+ * One page of the gate's own `tools/list`: the definitions by name, and the cursor of the next page. Throws a `Fault`
+ * when it can't be read.
+ */
+export function readTools(answer: Response, limits: CodecLimits): { tools: [string, Uint8Array][]; cursor?: string } {
+  answer.body.refuseLookalikes(PAGE_KEYS);
+  const tools: [string, Uint8Array][] = [];
+  filterList(answer, "tools", limits, (name, entry) => {
+    tools.push([name, entry]);
+    return true;
+  });
+  const cursor = answer.body.name("nextCursor", MAX_CURSOR_CHARS);
+  return cursor === undefined ? { tools } : { tools, cursor };
+}
+
+const MAX_CURSOR_CHARS = 8192;
 const INPUT_KEYS = new Lookalikes(["inputRequests", "resultType"]);
 const METHOD_KEYS = new Lookalikes(["method"]);
 
@@ -154,23 +172,5 @@ export function readInputMethods(answer: Response, limits: CodecLimits): string[
       methods.push(method);
     }
     return methods;
-  });
-}
-
-/** Whether a list kind's `listChanged` is declared in the capabilities of an `initialize` or `server/discover` result. */
-export function readListChanged(answer: Response, limits: CodecLimits): ListKind[] {
-  const { bytes, body } = answer;
-  const span = body.span("capabilities");
-  if (span === undefined || bytes[span.start] !== OPEN_OBJECT) return [];
-  return rescan(bytes, limits, (scanner) => {
-    const capabilities = new ObjectView(bytes);
-    capabilities.scan(scanner, span.start, 3);
-    return (["tools", "prompts", "resources"] as const).filter((kind) => {
-      const member = capabilities.span(kind);
-      if (member === undefined || bytes[member.start] !== OPEN_OBJECT) return false;
-      const object = new ObjectView(bytes);
-      object.scan(scanner, member.start, 4);
-      return object.is("listChanged", "true");
-    });
   });
 }

@@ -54,18 +54,3 @@ function decodeEscapes(raw: string): string {
 }
 
 const SHORT: Record<string, string> = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" };
-
-/**
- * A key or name as the laxest reader may see it: case, compatibility forms and the letters that only fold to ASCII
- * (U+017F, U+212A, U+0130, U+0131) gone. Go's `encoding/json`, Java's `equalsIgnoreCase` and Python's `casefold` all
- * find less equal than this.
- */
-export function fold(text: string): string {
-  return text
-    .normalize("NFKC")
-    .replaceAll("\u0131", "i")
-    .toUpperCase()
-    .toLowerCase()
-    .replaceAll("\u0307", "")
-    .normalize("NFKC");
-}

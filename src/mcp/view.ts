@@ -1,8 +1,9 @@
 /** The members of one scanned object, as places in the line. Nothing is decoded until somebody asks. */
+import { fold } from "../fold.ts";
 import { CLOSE_OBJECT, COMMA, QUOTE } from "./chars.ts";
 import { Fault, INVALID_PARAMS, INVALID_REQUEST } from "./fault.ts";
 import type { Scanner } from "./scan.ts";
-import { decodeString, fold, isText, shortText } from "./strings.ts";
+import { decodeString, isText, shortText } from "./strings.ts";
 
 /** Half-open range of bytes. */
 export interface Span {

@@ -1,5 +1,5 @@
 /** The agents' control connections: who is there, what they offer, and what they have to say. */
-import { ingest } from "../audit/ingest.ts";
+import { keepHead } from "../audit/heads.ts";
 import { closeSessions } from "../audit/sessions.ts";
 import type { HostPort } from "../config/host-port.ts";
 import { Failure } from "../errors.ts";
@@ -7,6 +7,7 @@ import { verifyProof } from "../identity/proof.ts";
 import { publicUrl } from "../identity/url.ts";
 import {
   AGENT_CONTROL_PATH,
+  type AppHealthReport,
   agentHello,
   type FromAgent,
   fromAgent,
@@ -16,19 +17,29 @@ import {
   type ToAgent,
 } from "../link/protocol.ts";
 import type { Log } from "../log.ts";
+import { type Lock, locked, lockOn } from "../rbac/lock.ts";
 import { findAgent, touchAgent } from "../store/agents.ts";
 import { enrolApps } from "../store/apps.ts";
+import { activeLocks } from "../store/locks.ts";
 import { liveSessions } from "../store/sessions.ts";
 import type { Store } from "../store/store.ts";
 import type { Endpoint, Socket } from "./socket.ts";
+import type { StoreThread } from "./store-thread.ts";
 
 export interface AgentsOptions {
   store: Store;
   log: Log;
   publicAddr: HostPort;
   now(): number;
+  ingest: StoreThread["ingest"];
+  /** An agent's control connection is lost: what was sent over it last may never have arrived. */
+  onGone(agent: string): void;
   /** An agent could not serve a grant. */
   onSessionRefused(attach: string, failure: Failure): void;
+  /** An agent came back without this session. */
+  onSessionLost(sid: string, reason: string): void;
+  /** An agent has connected, and runs these sessions: brings them up to date. */
+  catchUp(agent: string, sids: readonly string[]): Promise<void>;
 }
 
 interface Connected {
@@ -38,13 +49,18 @@ interface Connected {
   /** Its messages are taken in order, one at a time: a batch of events is stored before the next is looked at. */
   work: Promise<void>;
   lastHeard: number;
+  /** By app, as it last told. */
+  health: Map<string, AppHealthReport>;
   heartbeat: ReturnType<typeof setInterval>;
 }
+
+const LOST = "its agent has it no more: it was restarted, or the server ended while it was away";
 
 export class Agents implements Endpoint {
   readonly #options: AgentsOptions;
   readonly #byId = new Map<string, Connected>();
   readonly #bySocket = new Map<Socket, Connected>();
+  readonly #arrivals = new Map<string, PromiseWithResolvers<void>>();
 
   constructor(options: AgentsOptions) {
     this.#options = options;
@@ -52,6 +68,19 @@ export class Agents implements Endpoint {
 
   online(): Set<string> {
     return new Set(this.#byId.keys());
+  }
+
+  /** Resolves when the agent is connected, or after `ms`. Undefined: it is, and nobody has to wait. */
+  arrival(agent: string, ms: number): Promise<void> | undefined {
+    if (this.#byId.has(agent)) return undefined;
+    const arrival = this.#arrivals.get(agent) ?? Promise.withResolvers<void>();
+    this.#arrivals.set(agent, arrival);
+    return Promise.race([arrival.promise, Bun.sleep(ms)]);
+  }
+
+  /** How the app's servers do there; `undefined` where the agent is away or has not told yet. */
+  health(agent: string, app: string): AppHealthReport | undefined {
+    return this.#byId.get(agent)?.health.get(app);
   }
 
   /** False: the agent is not connected. */
@@ -64,6 +93,14 @@ export class Agents implements Endpoint {
   /** The agent was removed: it is told, and does not come back. */
   disconnect(agent: string, reason: string): void {
     this.#byId.get(agent)?.socket.refuse(new Failure("access_denied", reason));
+  }
+
+  /** Closes the connections of the agents that these locks name. They come back when the locks are gone. */
+  shutOut(locks: readonly Lock[]): void {
+    for (const { name, socket } of [...this.#byId.values()]) {
+      const lock = lockOn(locks, { agent: name });
+      if (lock !== undefined) socket.refuse(locked(lock));
+    }
   }
 
   closeAll(reason: string): void {
@@ -89,8 +126,13 @@ export class Agents implements Endpoint {
       jkt: agent.jkt,
     });
     const time = now();
+    const lock = lockOn(await activeLocks(store, time), { agent: agent.name });
+    if (lock !== undefined) throw locked(lock);
     const lost = (await liveSessions(store, { agentId: agent.id })).filter(({ sid }) => !hello.sessions.includes(sid));
-    for (const { sid } of lost) await closeSessions(store, { sid }, "the agent has it no more", time);
+    for (const { sid } of lost) {
+      await closeSessions(store, { sid }, LOST, time);
+      this.#options.onSessionLost(sid, LOST);
+    }
     const { refused } = await enrolApps(store, agent.id, hello.apps, time);
     await touchAgent(store, agent.id, time);
 
@@ -101,12 +143,16 @@ export class Agents implements Endpoint {
       socket,
       work: Promise.resolve(),
       lastHeard: performance.now(),
+      health: new Map(),
       heartbeat: setInterval(() => this.#beat(connected), HEARTBEAT_MS),
     };
     this.#byId.set(agent.id, connected);
     this.#bySocket.set(socket, connected);
+    this.#arrivals.get(agent.id)?.resolve();
+    this.#arrivals.delete(agent.id);
     const welcome: ToAgent = { t: "welcome", refused, now: now() };
     socket.sendText(welcome);
+    connected.work = this.#catchUp(connected, hello.sessions);
     log.info("agent.connected", {
       agent: agent.name,
       apps: hello.apps.length,
@@ -141,20 +187,42 @@ export class Agents implements Endpoint {
     this.#bySocket.delete(socket);
     if (this.#byId.get(connected.id) !== connected) return;
     this.#byId.delete(connected.id);
+    this.#options.onGone(connected.id);
     this.#options.log.info("agent.disconnected", { agent: connected.name });
+  }
+
+  /** What changed while the agent was away; it lets calls go on when it has heard the end of it. */
+  async #catchUp({ id, name, socket }: Connected, sids: readonly string[]): Promise<void> {
+    try {
+      await this.#options.catchUp(id, sids);
+      socket.sendText({ t: "synced" } satisfies ToAgent);
+    } catch (error) {
+      this.#options.log.error("agent.catch_up_failed", { agent: name, error: Failure.from(error).message });
+      socket.close("the proxy could not say what changed");
+    }
   }
 
   async #onMessage(connected: Connected, message: FromAgent): Promise<void> {
     const { store, log, now } = this.#options;
     switch (message.t) {
       case "events": {
-        const { invalid } = await ingest(store, connected.id, message.items, now());
+        const { invalid } = await this.#options.ingest(connected.id, message.items, now());
         if (invalid > 0) log.warn("agent.invalid_events", { agent: connected.name, count: invalid });
         connected.socket.sendText({ t: "events.stored", last: message.last } satisfies ToAgent);
         break;
       }
+      case "events.head":
+        await keepHead(store, connected.id, message.head).catch((error: unknown) =>
+          log.error("agent.head_refused", { agent: connected.name, error: Failure.from(error).message }),
+        );
+        break;
+      case "apps.health":
+        connected.health = new Map(message.apps.map((each) => [each.app, each]));
+        break;
       case "session.refused":
-        await closeSessions(store, { sid: message.sid, agentId: connected.id }, message.message, now());
+        if (message.gone) {
+          await closeSessions(store, { sid: message.sid, agentId: connected.id }, message.message, now());
+        }
         this.#options.onSessionRefused(message.attach, Failure.fromJSON(message));
         break;
       case "session.ended":

@@ -2,8 +2,11 @@
 import { closeSessions } from "../audit/sessions.ts";
 import { Failure } from "../errors.ts";
 import type { Log } from "../log.ts";
-import { liveSessions, type Session, type SessionFilter } from "../store/sessions.ts";
+import { lockedText, lockOn } from "../rbac/lock.ts";
+import { activeLocks } from "../store/locks.ts";
+import { findSession, liveSessions, type Session, type SessionFilter } from "../store/sessions.ts";
 import type { Store } from "../store/store.ts";
+import { listUsers } from "../store/users.ts";
 import type { Agents } from "./agents.ts";
 import type { Live, SessionMatch } from "./api/deps.ts";
 import type { Relay } from "./relay.ts";
@@ -19,7 +22,15 @@ export interface LiveOptions {
   now(): number;
 }
 
-export function createLive({ store, log, agents, relay, now }: LiveOptions): Live {
+export interface LiveProxy extends Live {
+  /**
+   * An agent has connected, with these sessions: it hears which of them have ended, and gets the rules of the others as
+   * they are now.
+   */
+  catchUp(agentId: string, sids: readonly string[]): Promise<void>;
+}
+
+export function createLive({ store, log, agents, relay, now }: LiveOptions): LiveProxy {
   const report = (error: unknown) => log.error("live.failed", { error: Failure.from(error).message });
 
   const end = async (filter: SessionFilter, reason: string): Promise<void> => {
@@ -31,17 +42,34 @@ export function createLive({ store, log, agents, relay, now }: LiveOptions): Liv
   };
 
   const refresh = async (session: Session): Promise<void> => {
-    // A user or an app that is gone is access that is gone.
-    const grant = await relay.currentGrant(session).catch((error: unknown) => {
-      if (Failure.from(error).code !== "not_found") report(error);
-      return undefined;
-    });
-    if (grant === undefined) await end({ sid: session.sid }, "you may not reach this app any more");
-    else agents.send(session.agentId, { t: "session.policy", grant });
+    let grant: string;
+    try {
+      grant = await relay.currentGrant(session);
+    } catch (error) {
+      const { code, message } = Failure.from(error);
+      // A user or an app that is gone is access that is gone; so is one that can't be judged.
+      if (code !== "not_found" && code !== "locked") report(error);
+      await end({ sid: session.sid }, code === "locked" ? message : "you may not reach this app any more");
+      return;
+    }
+    agents.send(session.agentId, { t: "session.policy", grant });
+  };
+
+  /** Ends what is locked: first the sessions, with a word to their clients, then the agents' own connections. */
+  const enforceLocks = async (): Promise<void> => {
+    const locks = await activeLocks(store, now());
+    if (locks.length === 0) return;
+    const roles = new Map((await listUsers(store)).map((user) => [user.name, user.roles]));
+    for (const { sid, user, app, agent } of await liveSessions(store)) {
+      const lock = lockOn(locks, { user, roles: roles.get(user) ?? [], app, agent });
+      if (lock !== undefined) await end({ sid }, lockedText(lock));
+    }
+    agents.shutOut(locks);
   };
 
   return {
     onlineAgents: () => agents.online(),
+    appHealth: (agentId, app) => agents.health(agentId, app),
     endSessions: (match, reason) => void end(toFilter(match), reason).catch(report),
     disconnectAgent(agentId, reason) {
       agents.disconnect(agentId, reason);
@@ -49,9 +77,22 @@ export function createLive({ store, log, agents, relay, now }: LiveOptions): Liv
     },
     policyChanged() {
       const all = async () => {
+        await enforceLocks();
         for (const session of await liveSessions(store)) await refresh(session).catch(report);
       };
       void all().catch(report);
+    },
+    locksChanged: () => void enforceLocks().catch(report),
+    async catchUp(agentId, sids) {
+      const live = await liveSessions(store, { agentId });
+      const known = new Set(live.map(({ sid }) => sid));
+      for (const sid of sids) {
+        if (known.has(sid)) continue;
+        const session = await findSession(store, sid);
+        const reason = session?.endReason ?? "the proxy does not know this session";
+        agents.send(agentId, { t: "session.end", sid, reason });
+      }
+      for (const session of live) await refresh(session);
     },
   };
 }

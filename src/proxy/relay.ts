@@ -9,7 +9,7 @@
  * Two connections that were joined live and die together: when one is lost the other is closed, and the client dials
  * again. So there is one way to begin and to go on, and it is authorised every time.
  */
-import { openSession } from "../audit/sessions.ts";
+import { closeSessions, openSession } from "../audit/sessions.ts";
 import { recordEvents } from "../audit/store.ts";
 import type { HostPort } from "../config/host-port.ts";
 import { formatHostPort } from "../config/host-port.ts";
@@ -29,12 +29,15 @@ import {
 } from "../link/protocol.ts";
 import type { Log } from "../log.ts";
 import { appAccess } from "../rbac/access.ts";
+import { locked, lockOn } from "../rbac/lock.ts";
 import type { AppRules } from "../rbac/rules.ts";
+import type { Traits } from "../rbac/traits.ts";
 import { findAgent } from "../store/agents.ts";
 import { type App, findApps } from "../store/apps.ts";
+import { activeLocks } from "../store/locks.ts";
 import { checkLogin, type Login } from "../store/logins.ts";
 import { policyRevision } from "../store/meta.ts";
-import { effectiveRoles } from "../store/roles.ts";
+import { loadSubject, type Subject } from "../store/roles.ts";
 import { findSession, type Session, touchSession } from "../store/sessions.ts";
 import type { Store } from "../store/store.ts";
 import type { Agents } from "./agents.ts";
@@ -47,22 +50,32 @@ export interface RelayOptions {
   clusterName: string;
   signingKey: KeyPair;
   now(): number;
-  agents: Pick<Agents, "send" | "online">;
+  agents: Pick<Agents, "send" | "online" | "arrival">;
 }
 
 /** How long an agent may take to dial for a session, milliseconds. */
-const ACCEPT_MS = 15_000;
+const ACCEPT_MS = 5_000;
+/** How long a client that comes back waits here for an agent that is away, milliseconds: less than its dial may take. */
+const ARRIVAL_MS = 5_000;
 
-interface Offer {
-  app: App;
+/** What a session may do, as of a revision of the policy. */
+interface Standing {
   rules: AppRules;
+  traits: Traits;
+  revision: number;
+}
+
+/** The agent's connection for a session, and for how many seconds it keeps the session without its client. */
+interface Accepted {
+  socket: Socket;
+  resumeWindow: number | undefined;
 }
 
 /** A client that waits for the agent's connection. */
 interface Waiting {
   sid: string;
   agent: string;
-  joined: PromiseWithResolvers<Socket>;
+  joined: PromiseWithResolvers<Accepted>;
 }
 
 export class Relay {
@@ -102,16 +115,32 @@ export class Relay {
     for (const socket of [...this.#clients.values()]) socket.close(reason);
   }
 
+  /** The agent's control connection is lost: clients that wait for it come again, instead of waiting in vain. */
+  agentGone(agent: string): void {
+    for (const waiting of this.#waiting.values()) {
+      if (waiting.agent === agent)
+        waiting.joined.reject(new Failure("agent_offline", "the agent's connection was lost"));
+    }
+  }
+
   /** The agent could not serve the grant. */
   refused(attach: string, failure: Failure): void {
     this.#waiting.get(attach)?.joined.reject(failure);
   }
 
-  /** The rules of a live session as they are now, signed; `undefined` when its user may not reach the app any more. */
-  async currentGrant(session: Session): Promise<string | undefined> {
-    const offers = await this.#offers(session.user, session.app);
-    const offer = offers.find(({ app }) => app.agentId === session.agentId);
-    return offer === undefined ? undefined : this.#sign(session, crypto.randomUUID(), offer.rules);
+  /** The agent has the session no more: whoever waits for it, or still believes in it, is told. */
+  lost(sid: string, reason: string): void {
+    const failure = new Failure("session_gone", `the session has ended: ${reason}`);
+    for (const waiting of this.#waiting.values()) if (waiting.sid === sid) waiting.joined.reject(failure);
+    this.#clients.get(sid)?.refuse(failure);
+  }
+
+  /**
+   * The rules of a live session as they are now, signed. Throws `Failure("not_found")` when its user may not reach the
+   * app any more, `locked` when the user, a role of theirs, the app or its agent is locked.
+   */
+  async currentGrant(session: Session): Promise<string> {
+    return this.#sign(session, crypto.randomUUID(), await this.#standing(session));
   }
 
   // --- clients ---
@@ -132,30 +161,23 @@ export class Relay {
     if (proof.claims.sid !== sid || proof.claims.app !== app) {
       throw new Failure("bad_proof", "the proof is for another session");
     }
-    const login = await this.#checkLogin(proof.jkt);
-    const offers = await this.#offers(login.user, app);
-    if (offers.length === 0) {
-      const failure = new Failure("not_found", `no such app "${app}", or you may not reach it`, {
-        hint: "mcpgate client ls",
-      });
-      await recordEvents(
-        store,
-        [
-          {
-            event: "mcp.session.start",
-            user: login.user,
-            app,
-            sid,
-            remote: socket.remote,
-            success: false,
-            error: failure.message,
-          },
-        ],
-        now(),
-      );
-      throw failure;
+    let login = await this.#checkLogin(proof.jkt);
+    const arrival = await this.#arrival(sid, login.user);
+    if (arrival !== undefined) {
+      // A session that paused: it goes on in the moment that its agent is back, or its client hears that it is over.
+      await arrival.agent;
+      if (socket.closed) return;
+      login = await this.#checkLogin(proof.jkt);
     }
-    const { app: chosen, rules } = await this.#choose(sid, offers);
+    const chosen = await this.#admit(login.user, app, sid).catch(async (error: unknown) => {
+      const failure = Failure.from(error);
+      if (failure.code === "not_found" || failure.code === "locked") {
+        const about = { user: login.user, app, sid, remote: socket.remote };
+        const refusal = { event: "mcp.session.start" as const, ...about, success: false, error: failure.message };
+        await recordEvents(store, [refusal], now());
+      }
+      throw failure;
+    });
     const { session, created } = await openSession(
       store,
       {
@@ -171,7 +193,7 @@ export class Relay {
     );
     if (!agents.online().has(session.agentId)) throw offline(app, session.agent);
     if (!created) await touchSession(store, sid, { remote: socket.remote, now: now() });
-    const agentSocket = await this.#callAgent(session, rules, !created);
+    const { socket: agentSocket, resumeWindow } = await this.#callAgent(session, !created);
 
     if (socket.closed || agentSocket.closed) {
       agentSocket.close("the other end's connection is lost");
@@ -185,7 +207,7 @@ export class Relay {
     socket.peer = agentSocket;
     agentSocket.peer = socket;
     agentSocket.sendText({ t: "joined", agent: session.agent });
-    socket.sendText({ t: "joined", agent: session.agent });
+    socket.sendText({ t: "joined", agent: session.agent, resume_window: resumeWindow });
     log.info(created ? "session.opened" : "session.resumed", { sid, app, user: login.user, agent: session.agent });
   }
 
@@ -200,41 +222,79 @@ export class Relay {
   }
 
   /**
-   * Who offers the app, and the user's rules at each: the offers of a shared app may carry labels of their own. None: no
-   * such app, or the user may not reach it, which look the same from outside.
+   * Whose offer of the app this session is for; the offers of a shared app may carry labels of their own. Throws
+   * `Failure("not_found")` when there is no such app, or the user may not reach it, which look the same from outside.
    */
-  async #offers(user: string, name: string): Promise<Offer[]> {
-    const { store } = this.#options;
-    const roles = await effectiveRoles(store, user);
-    return (await findApps(store, name)).flatMap((app) => {
-      const access = appAccess(roles, app);
-      return access.allowed ? [{ app, rules: access.rules }] : [];
-    });
+  async #admit(user: string, name: string, sid: string): Promise<App> {
+    const { store, now } = this.#options;
+    const subject = await loadSubject(store, user);
+    const offers = (await findApps(store, name)).filter((app) => appAccess(subject.roles, app, subject).allowed);
+    const [first] = offers;
+    if (first === undefined) {
+      throw new Failure("not_found", `no such app "${name}", or you may not reach it`, { hint: "mcpgate client ls" });
+    }
+    const locks = await activeLocks(store, now());
+    const open = offers.filter((app) => lockOn(locks, lockable(subject, app)) === undefined);
+    const lock = open.length === 0 ? lockOn(locks, lockable(subject, first)) : undefined;
+    if (lock !== undefined) throw locked(lock);
+    return this.#choose(sid, open);
   }
 
   /** The offer of the agent that has the session, or for a new one the first whose agent is there. */
-  async #choose(sid: string, offers: Offer[]): Promise<Offer> {
+  async #choose(sid: string, offers: App[]): Promise<App> {
     const known = await findSession(this.#options.store, sid);
     const online = this.#options.agents.online();
     const fits = (agentId: string) => (known === undefined ? online.has(agentId) : agentId === known.agentId);
-    const chosen = offers.find(({ app }) => fits(app.agentId));
+    const chosen = offers.find(({ agentId }) => fits(agentId));
     if (chosen !== undefined) return chosen;
     if (known !== undefined) throw new Failure("session_gone", "the session's agent does not offer the app any more");
-    throw offline(offers[0]?.app.name ?? "", offers[0]?.app.agent ?? "");
+    throw offline(offers[0]?.name ?? "", offers[0]?.agent ?? "");
   }
 
-  async #callAgent(session: Session, rules: AppRules, resume: boolean): Promise<Socket> {
+  async #standing({ user, app: name, agentId }: Session): Promise<Standing> {
+    const { store, now } = this.#options;
+    // Read first: rules are never older than the revision that they go under.
+    const revision = await policyRevision(store);
+    const subject = await loadSubject(store, user);
+    const app = (await findApps(store, name)).find((offer) => offer.agentId === agentId);
+    const access = app === undefined ? undefined : appAccess(subject.roles, app, subject);
+    if (app === undefined || access?.allowed !== true) {
+      throw new Failure("not_found", "you may not reach this app any more");
+    }
+    const lock = lockOn(await activeLocks(store, now()), lockable(subject, app));
+    if (lock !== undefined) throw locked(lock);
+    return { rules: access.rules, traits: subject.traits, revision };
+  }
+
+  /** The user's live session whose agent is away: when the agent is back, or it has been waited for long enough. */
+  async #arrival(sid: string, user: string): Promise<{ agent: Promise<void> } | undefined> {
+    const known = await findSession(this.#options.store, sid);
+    if (known === undefined || known.endedAt !== undefined || known.user !== user) return undefined;
+    const agent = this.#options.agents.arrival(known.agentId, ARRIVAL_MS);
+    return agent === undefined ? undefined : { agent };
+  }
+
+  async #callAgent(session: Session, resume: boolean): Promise<Accepted> {
+    // Again, now that the session is on record: what changes from here on finds it there.
+    const standing = await this.#standing(session).catch(async (error: unknown) => {
+      const failure = Failure.from(error);
+      await closeSessions(this.#options.store, { sid: session.sid }, failure.message, this.#options.now());
+      throw failure;
+    });
     const attach = crypto.randomUUID();
-    const waiting: Waiting = { sid: session.sid, agent: session.agentId, joined: Promise.withResolvers<Socket>() };
+    const waiting: Waiting = { sid: session.sid, agent: session.agentId, joined: Promise.withResolvers<Accepted>() };
+    // Nobody listens yet while the grant is made.
+    waiting.joined.promise.catch(() => {});
     this.#waiting.set(attach, waiting);
     const timer = setTimeout(
       () => waiting.joined.reject(new Failure("timeout", `the agent ${session.agent} did not answer`)),
       ACCEPT_MS,
     );
     try {
-      const grant = await this.#sign(session, attach, rules);
+      const grant = await this.#sign(session, attach, standing);
       const open: ToAgent = { t: "session.open", attach, resume, grant };
       if (!this.#options.agents.send(session.agentId, open)) throw offline(session.app, session.agent);
+      await this.#overtaken(session, standing.revision);
       return await waiting.joined.promise;
     } finally {
       clearTimeout(timer);
@@ -242,8 +302,23 @@ export class Relay {
     }
   }
 
-  async #sign(session: Session, attach: string, rules: AppRules): Promise<string> {
-    const { store, now, signingKey, clusterName } = this.#options;
+  /** What changed while the grant was on its way may have been sent ahead of it, to an agent that had no such session. */
+  async #overtaken(session: Session, revision: number): Promise<void> {
+    const { store, agents } = this.#options;
+    const { sid, agentId } = session;
+    try {
+      const known = await findSession(store, sid);
+      if (known?.endedAt !== undefined) throw new Failure("session_gone", known.endReason ?? "the session has ended");
+      if ((await policyRevision(store)) === revision) return;
+      agents.send(agentId, { t: "session.policy", grant: await this.currentGrant(session) });
+    } catch (error) {
+      agents.send(agentId, { t: "session.end", sid, reason: Failure.from(error).message });
+      throw error;
+    }
+  }
+
+  async #sign(session: Session, attach: string, { rules, traits, revision }: Standing): Promise<string> {
+    const { now, signingKey, clusterName } = this.#options;
     const grant: Grant = {
       v: 1,
       sid: session.sid,
@@ -252,8 +327,9 @@ export class Relay {
       app: session.app,
       agent: session.agentId,
       client_jkt: session.clientJkt,
+      traits,
       rules,
-      revision: await policyRevision(store),
+      revision,
       start_by: Math.floor(now() / 1000) + GRANT_LIFETIME_S,
     };
     return signGrant(grant, signingKey, clusterName, now() / 1000);
@@ -275,7 +351,7 @@ export class Relay {
       jkt: agent.jkt,
     });
     if (claims.attach !== message.attach) throw new Failure("bad_proof", "the proof is for another session");
-    waiting.joined.resolve(socket);
+    waiting.joined.resolve({ socket, resumeWindow: message.resume_window });
   }
 
   readonly #sids = new Map<Socket, string>();
@@ -294,6 +370,13 @@ export class Relay {
     }
   }
 }
+
+const lockable = ({ name, roles }: Subject, app: App) => ({
+  user: name,
+  roles: roles.map(({ metadata }) => metadata.name),
+  app: app.name,
+  agent: app.agent,
+});
 
 const offline = (app: string, agent: string): Failure =>
   new Failure("agent_offline", `the agent ${agent} that serves "${app}" is not connected`, {

@@ -10,16 +10,16 @@ import { MAX_FRAME } from "../link/frame.ts";
 import { AGENT_CONTROL_PATH, AGENT_SESSION_PATH, CLIENT_PATH, MAX_TEXT } from "../link/protocol.ts";
 import type { Log } from "../log.ts";
 import { ensureKeys } from "../store/keys.ts";
-import { openStore } from "../store/open.ts";
-import type { Store } from "../store/store.ts";
 import { openAdminSocket } from "./admin-socket.ts";
 import { Agents } from "./agents.ts";
 import { createApi } from "./api/app.ts";
+import { keepAudit } from "./audit.ts";
 import { loadCertificate, type ServerCertificate } from "./certificates.ts";
-import { createLive } from "./live.ts";
+import { createLive, type LiveProxy } from "./live.ts";
 import { Relay } from "./relay.ts";
 import { remoteAddress, trustedNetworks } from "./remote.ts";
 import { type Endpoint, Socket, type SocketData } from "./socket.ts";
+import { openStoreThread, type StoreThread } from "./store-thread.ts";
 
 export interface RunningProxy {
   ready: { address: string; publicAddr: string; caPin?: string };
@@ -28,9 +28,18 @@ export interface RunningProxy {
   closed: Promise<void>;
 }
 
+/** How long requests may take to end when the proxy stops, milliseconds. */
+const DRAIN_MS = 3_000;
 const CERTIFICATE_CHECK_MS = 12 * 60 * 60 * 1000;
 
-export async function startProxy({ config, log }: { config: Config; log: Log }): Promise<RunningProxy> {
+export interface ProxyOptions {
+  config: Config;
+  log: Log;
+  /** Standard output, for an audit sink of that type. */
+  print(text: string): Promise<void>;
+}
+
+export async function startProxy({ config, log, print }: ProxyOptions): Promise<RunningProxy> {
   if (config.proxy === undefined) {
     throw new Failure("config", `${config.file ?? "configuration"}: proxy_service is not enabled`, {
       hint: "add `proxy_service: {enabled: true, public_addr: HOST:443}` to the file",
@@ -38,12 +47,12 @@ export async function startProxy({ config, log }: { config: Config; log: Log }):
   }
   const dir = join(config.dataDir, "proxy");
   const lock = lockDirectory(dir);
-  let store: Store | undefined;
+  let thread: StoreThread | undefined;
   try {
-    store = await openStore(join(dir, "mcpgate.db"));
-    return await serve(config.proxy, dir, store, log, lock);
+    thread = await openStoreThread(join(dir, "mcpgate.db"));
+    return await serve(config.proxy, dir, thread, { log, print }, lock);
   } catch (error) {
-    await store?.destroy();
+    await thread?.store.destroy();
     lock.release();
     throw error;
   }
@@ -52,8 +61,8 @@ export async function startProxy({ config, log }: { config: Config; log: Log }):
 async function serve(
   proxy: ProxyConfig,
   dir: string,
-  store: Store,
-  log: Log,
+  { store, ingest, failed }: StoreThread,
+  { log, print }: Pick<ProxyOptions, "log" | "print">,
   lock: { release(): void },
 ): Promise<RunningProxy> {
   const now = Date.now;
@@ -80,10 +89,14 @@ async function serve(
     log,
     publicAddr,
     now,
+    ingest,
+    onGone: (agent) => relay.agentGone(agent),
     onSessionRefused: (attach, failure) => relay.refused(attach, failure),
+    onSessionLost: (sid, reason) => relay.lost(sid, reason),
+    catchUp: (agent, sids) => live.catchUp(agent, sids),
   });
   const relay: Relay = new Relay({ store, log, publicAddr, clusterName: proxy.clusterName, signingKey, now, agents });
-  const live = createLive({ store, log, agents, relay, now });
+  const live: LiveProxy = createLive({ store, log, agents, relay, now });
   const api = createApi({
     store,
     live,
@@ -130,14 +143,19 @@ async function serve(
   // What was removed in the moment before the proxy was killed.
   live.policyChanged();
 
+  const audit = keepAudit({ store, key: signingKey, config: proxy.audit, log, now, print });
+
   const closed = Promise.withResolvers<void>();
+  closed.promise.catch(() => {}); // it may end before anybody listens
+  void failed.catch((error: unknown) => closed.reject(error));
   let stopping: Promise<void> | undefined;
   const stop = async () => {
     clearInterval(renewal);
     admin.close();
     relay.closeAll("the proxy stops");
     agents.closeAll("the proxy stops");
-    await listener.stop(true);
+    await drained(listener);
+    await audit.stop();
     await store.destroy();
     lock.release();
     closed.resolve();
@@ -154,6 +172,12 @@ async function serve(
     },
     closed: closed.promise,
   };
+}
+
+/** Lets requests that are being answered end; the sessions' peers hold what was under way, and dial again. */
+async function drained(listener: Bun.Server<SocketData>): Promise<void> {
+  await Promise.race([listener.stop(false), Bun.sleep(DRAIN_MS)]);
+  await listener.stop(true);
 }
 
 type Route = Endpoint | (() => Response | Promise<Response>);

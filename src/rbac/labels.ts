@@ -1,6 +1,8 @@
 /** Labels of apps, and the selectors that roles have for them. */
 import { Failure } from "../errors.ts";
 import { compilePattern } from "./match.ts";
+import { expandEntry } from "./template.ts";
+import type { Traits } from "./traits.ts";
 
 export type Labels = Record<string, string>;
 export type LabelSelector = Record<string, string | string[]>;
@@ -9,7 +11,8 @@ const TELEPORT = "teleport.internal/";
 const MCPGATE = "mcpgate.internal/";
 
 /** The same label by either name. */
-const canonicalKey = (key: string): string => (key.startsWith(TELEPORT) ? MCPGATE + key.slice(TELEPORT.length) : key);
+export const canonicalKey = (key: string): string =>
+  key.startsWith(TELEPORT) ? MCPGATE + key.slice(TELEPORT.length) : key;
 
 /** An app's labels as selectors see them, with the one that every app carries, which no app can change. */
 export function effectiveLabels(labels: Labels): Labels {
@@ -40,4 +43,14 @@ export function compileSelector(selector: LabelSelector): (labels: Labels) => bo
     });
   }
   return (labels) => tests.length > 0 && tests.every((test) => test(labels));
+}
+
+/** The selector with its templates filled in. A value that expands to nothing leaves its key, which then matches nothing. */
+export function expandSelector(selector: LabelSelector, traits: Traits, side: "allow" | "deny"): LabelSelector {
+  const out: LabelSelector = {};
+  for (const [key, value] of Object.entries(selector)) {
+    const values = Array.isArray(value) ? value : [value];
+    out[key] = key === "*" ? values : values.flatMap((entry) => expandEntry(entry, traits, side, compilePattern));
+  }
+  return out;
 }

@@ -24,7 +24,11 @@ export function compilePattern(pattern: string): TextMatcher {
   return (text) => text === pattern;
 }
 
-function compileRegex(pattern: string): TextMatcher {
+/** A regular expression, searched for anywhere in the text. Throws a `Failure("invalid")` for a broken or oversized one. */
+export function compileRegex(pattern: string): TextMatcher {
+  if (pattern.length > MAX_PATTERN_CHARS) {
+    throw new Failure("invalid", `a pattern is longer than ${MAX_PATTERN_CHARS} characters`);
+  }
   let regex: RE2JS;
   let size: number;
   try {

@@ -1,11 +1,14 @@
 /** Roles: who may do what. The document is the original's (`kind: role`, `version: v8`), read strictly. */
 import * as v from "valibot";
+import { nearest } from "../config/nearest.ts";
 import { Failure } from "../errors.ts";
-import { compileSelector, type LabelSelector } from "./labels.ts";
+import { compileCondition } from "./condition.ts";
+import { canonicalKey, compileSelector, type LabelSelector } from "./labels.ts";
 import { compilePattern } from "./match.ts";
-import { nearest } from "./nearest.ts";
+import { compilePredicate } from "./predicate.ts";
 import { compileResource } from "./resource-pattern.ts";
-import { type McpRules, RULE_KINDS } from "./rules.ts";
+import { type McpRules, nameOf, RULE_KINDS, type RuleEntry } from "./rules.ts";
+import { withoutTemplate } from "./template.ts";
 
 /** What the admin API knows; a rule names them in the singular, as the original's do. */
 export const ADMIN_RESOURCES = [
@@ -32,6 +35,8 @@ export interface AdminRule {
 
 export interface RoleConditions {
   app_labels?: LabelSelector;
+  /** `predicate.ts`. In `allow` both have to match where both are there; in `deny` one of them is enough. */
+  app_labels_expression?: string;
   mcp?: McpRules;
   /** What the role may do in the admin API. */
   rules?: AdminRule[];
@@ -43,6 +48,25 @@ export interface Role {
   version: "v8";
   metadata: { name: string; description?: string; labels?: Record<string, string> };
   spec: { allow: RoleConditions; deny: RoleConditions };
+  /** What the role is to allow and to deny (`role-tests.ts`). */
+  tests?: RoleTest[];
+}
+
+/** Of a user who holds the role and no other. */
+export interface RoleTest {
+  name?: string;
+  /** By name alone: without traits. */
+  user?: string | { name: string; traits?: Record<string, string[]> };
+  /** By name alone: without labels. */
+  app: string | { name: string; labels?: Record<string, string> };
+  method?: string;
+  tool?: string;
+  prompt?: string;
+  resource?: string;
+  server_method?: string;
+  /** Of the tool or prompt. */
+  arguments?: Record<string, unknown>;
+  expect: "allow" | "deny";
 }
 
 /** An object that takes these keys and no others; a wrong key gets the nearest right one. */
@@ -63,9 +87,19 @@ const picked = <const T extends readonly string[]>(words: T) =>
     return `is none of ${words.join(", ")}${near === undefined ? "" : `; did you mean ${near}?`}`;
   });
 
+const isMapping = (input: unknown): boolean => typeof input === "object" && input !== null && !Array.isArray(input);
+
+const entries = v.pipe(
+  v.array(
+    v.lazy((input) => (isMapping(input) ? object({ name: text, where: text }) : text)),
+    "must be a list",
+  ),
+  v.maxLength(1000, "has more than 1000 entries"),
+);
+
 const mcp = object({
-  tools: v.nullish(texts),
-  prompts: v.nullish(texts),
+  tools: v.nullish(entries),
+  prompts: v.nullish(entries),
   resources: v.nullish(texts),
   methods: v.nullish(texts),
   server_methods: v.nullish(texts),
@@ -75,6 +109,7 @@ const conditions = object({
   app_labels: v.nullish(
     v.record(text, v.union([text, texts], "must be a string or a list of strings"), "must be a mapping"),
   ),
+  app_labels_expression: v.nullish(text),
   mcp: v.nullish(mcp),
   rules: v.nullish(
     v.array(
@@ -83,6 +118,32 @@ const conditions = object({
     ),
   ),
 });
+
+const named = v.optional(text);
+const tests = v.pipe(
+  v.array(
+    object({
+      name: named,
+      user: v.optional(
+        v.lazy((input) =>
+          typeof input === "string" ? text : object({ name: text, traits: v.optional(v.record(text, v.array(text))) }),
+        ),
+      ),
+      app: v.lazy((input) =>
+        typeof input === "string" ? text : object({ name: text, labels: v.optional(v.record(text, text)) }),
+      ),
+      method: named,
+      tool: named,
+      prompt: named,
+      resource: named,
+      server_method: named,
+      arguments: v.optional(v.record(v.string(), v.unknown(), "must be a mapping")),
+      expect: picked(["allow", "deny"]),
+    }),
+    "must be a list",
+  ),
+  v.maxLength(1000, "has more than 1000 tests"),
+);
 
 const NAME = /^[a-z0-9][a-z0-9._@-]{0,62}$/i;
 
@@ -99,13 +160,14 @@ const document = object({
     deny: v.nullish(conditions),
     options: v.nullish(object({})),
   }),
+  tests: v.nullish(tests),
 });
 
 /** A role from its parsed YAML or JSON. Throws a `Failure("invalid")` that says where and what. */
 export function parseRole(value: unknown): Role {
   const parsed = v.safeParse(document, value);
   if (!parsed.success) throw refused(parsed.issues[0]);
-  const { metadata, spec } = parsed.output;
+  const { metadata, spec, tests: given } = parsed.output;
   const role: Role = {
     kind: "role",
     version: "v8",
@@ -115,6 +177,7 @@ export function parseRole(value: unknown): Role {
       ...(metadata.labels ? { labels: metadata.labels } : {}),
     },
     spec: { allow: withoutEmpty(spec.allow), deny: withoutEmpty(spec.deny) },
+    ...(given ? { tests: given as RoleTest[] } : {}),
   };
   checkPatterns(role.spec.allow, "spec.allow");
   checkPatterns(role.spec.deny, "spec.deny");
@@ -124,27 +187,45 @@ export function parseRole(value: unknown): Role {
 function withoutEmpty(from: v.InferOutput<typeof conditions> | null | undefined): RoleConditions {
   const out: RoleConditions = {};
   if (from?.app_labels) out.app_labels = from.app_labels;
+  if (from?.app_labels_expression != null) out.app_labels_expression = from.app_labels_expression;
   if (from?.rules) out.rules = from.rules;
   if (from?.mcp) {
     out.mcp = {};
     for (const kind of RULE_KINDS) {
       const entries = from.mcp[kind];
-      if (entries) out.mcp[kind] = entries;
+      if (entries) out.mcp[kind] = entries as string[];
     }
   }
   return out;
 }
 
 function checkPatterns(conditions: RoleConditions, path: string): void {
-  within(`${path}.app_labels`, () => compileSelector(conditions.app_labels ?? {}));
+  const { app_labels = {}, app_labels_expression } = conditions;
+  within(`${path}.app_labels`, () => compileSelector(plainSelector(app_labels)));
+  if (app_labels_expression !== undefined) {
+    within(`${path}.app_labels_expression`, () => compilePredicate(app_labels_expression, canonicalKey));
+  }
   for (const kind of RULE_KINDS) {
-    conditions.mcp?.[kind]?.forEach((entry, i) => {
-      within(`${path}.mcp.${kind}.${i}`, () => {
-        if (entry === "") throw new Failure("invalid", "an empty entry matches nothing");
-        return kind === "resources" ? compileResource(entry) : compilePattern(entry);
+    conditions.mcp?.[kind]?.forEach((entry: RuleEntry, i) => {
+      const at = `${path}.mcp.${kind}.${i}`;
+      within(typeof entry === "string" ? at : `${at}.name`, () => {
+        const name = nameOf(entry);
+        if (name === "") throw new Failure("invalid", "an empty entry matches nothing");
+        const plain = withoutTemplate(name);
+        return kind === "resources" ? compileResource(plain) : compilePattern(plain);
       });
+      if (typeof entry === "string") return;
+      within(`${at}.where`, () => compileCondition(entry.where, kind === "prompts" ? "prompt" : "tool"));
     });
   }
+}
+
+function plainSelector(selector: LabelSelector): LabelSelector {
+  const entries = Object.entries(selector).map(([key, value]): [string, string[]] => {
+    if (key.includes("{{")) throw new Failure("invalid", `${JSON.stringify(key)}: a label's name takes no template`);
+    return [key, [value].flat().map(withoutTemplate)];
+  });
+  return Object.fromEntries(entries);
 }
 
 function within(path: string, compile: () => unknown): void {

@@ -64,6 +64,7 @@ async function first(db: Schema): Promise<void> {
     .addColumn("name", "text", (c) => c.primaryKey())
     .addColumn("password_hash", "text")
     .addColumn("created_at", "bigint", (c) => c.notNull())
+    .addColumn("traits", "text", (c) => c.notNull())
     .execute();
 
   await db.schema
@@ -101,6 +102,17 @@ async function first(db: Schema): Promise<void> {
   await db.schema.createIndex("logins_user").on("logins").column("user").execute();
 
   await db.schema
+    .createTable("locks")
+    .addColumn("name", "text", (c) => c.primaryKey())
+    .addColumn("target_kind", "text", (c) => c.notNull())
+    .addColumn("target", "text", (c) => c.notNull())
+    .addColumn("message", "text", (c) => c.notNull())
+    .addColumn("created_at", "bigint", (c) => c.notNull())
+    .addColumn("created_by", "text", (c) => c.notNull())
+    .addColumn("expires_at", "bigint")
+    .execute();
+
+  await db.schema
     .createTable("sessions")
     .addColumn("sid", "text", (c) => c.primaryKey())
     .addColumn("user", "text", (c) => c.notNull())
@@ -128,9 +140,29 @@ async function first(db: Schema): Promise<void> {
     .addColumn("sid", "text")
     .addColumn("body", "text", (c) => c.notNull())
     .addColumn("stored_at", "bigint", (c) => c.notNull())
+    .addColumn("chain", "text", (c) => c.notNull())
+    .addColumn("n", "bigint", (c) => c.notNull())
+    .addColumn("verdict", "text")
+    .addUniqueConstraint("events_place", ["chain", "n"])
     .execute();
   await db.schema.createIndex("events_time").on("events").columns(["time", "seq"]).execute();
   for (const column of ["event", "user", "app", "agent", "sid"]) {
     await db.schema.createIndex(`events_${column}`).on("events").columns([column, "time"]).execute();
   }
+  await db.schema
+    .createTable("chains")
+    .addColumn("chain", "text", (c) => c.primaryKey())
+    .addColumn("kind", "text", (c) => c.notNull())
+    .addColumn("agent_id", "text")
+    .addColumn("owner", "text", (c) => c.notNull())
+    .addColumn("public_jwk", "text")
+    .addColumn("n", "bigint", (c) => c.notNull())
+    .addColumn("hash", "text", (c) => c.notNull())
+    .addColumn("head", "text")
+    .addColumn("head_n", "bigint", (c) => c.notNull())
+    .addColumn("retired_n", "bigint", (c) => c.notNull())
+    .addColumn("retired_hash", "text")
+    .addColumn("checkpoint_n", "bigint", (c) => c.notNull())
+    .addColumn("created_at", "bigint", (c) => c.notNull())
+    .execute();
 }

@@ -16,6 +16,14 @@ import type { Tables } from "./tables.ts";
  * written by a newer release, `permissions` when other users have access to it.
  */
 export async function openStore(path: string, o: { now?: () => number } = {}): Promise<Store> {
+  return (await openDatabase(path, o)).store;
+}
+
+/** The same, and the connection beneath it: the thread that the proxy's store runs in takes statements for it too. */
+export async function openDatabase(
+  path: string,
+  o: { now?: () => number } = {},
+): Promise<{ store: Store; database: Database }> {
   let database: Database;
   try {
     // SQLite gives the mode of the database to its `-wal` and `-shm` files
@@ -39,7 +47,7 @@ export async function openStore(path: string, o: { now?: () => number } = {}): P
     database.close();
     throw notOpened(path, error);
   }
-  return store;
+  return { store, database };
 }
 
 /** Makes the file 0600. One that others could read has been read, for all we know: it holds the cluster's keys. */

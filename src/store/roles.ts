@@ -2,6 +2,8 @@
 import { Failure } from "../errors.ts";
 import { PRESET_ROLES } from "../rbac/presets.ts";
 import { parseRole, type Role } from "../rbac/role.ts";
+import { checkRole } from "../rbac/role-tests.ts";
+import { parseTraits, type Traits } from "../rbac/traits.ts";
 import { bumpPolicyRevision, getMeta, setMeta } from "./meta.ts";
 import { inTransaction, type Store } from "./store.ts";
 
@@ -29,7 +31,7 @@ export function seedPresets(store: Store, now: number): Promise<void> {
 }
 
 /**
- * Stores a role's document under its `metadata.name`. Throws what `parseRole` throws, and `Failure("already_exists")`
+ * Stores a role's document under its `metadata.name`. Throws what `checkRole` throws (also when a test of its own fails), and `Failure("already_exists")`
  * when there is a role of that name and `replace` is not set.
  */
 export function putRole(
@@ -37,7 +39,7 @@ export function putRole(
   document: unknown,
   o: { replace: boolean; now: number },
 ): Promise<{ role: StoredRole; created: boolean }> {
-  const { name } = parseRole(document).metadata;
+  const { name } = checkRole(document).metadata;
   return inTransaction(store, async (tx) => {
     const row = { document: JSON.stringify(document), updated_at: o.now };
     const known = await tx.selectFrom("roles").select("name").where("name", "=", name).executeTakeFirst();
@@ -86,21 +88,31 @@ export function removeRole(store: Store, name: string): Promise<void> {
   });
 }
 
+/** All that decides what a user may do. */
+export interface Subject {
+  name: string;
+  /** In the order in which they were given. */
+  roles: Role[];
+  traits: Traits;
+}
+
 /**
- * The roles that decide what the user may do. Throws `Failure("not_found")` for no such user; a document that this
+ * The user with what decides what they may do. Throws `Failure("not_found")` for no such user; a document that this
  * release cannot read throws too, for it may hold a deny rule: nothing is allowed on the strength of the rest.
  */
-export async function effectiveRoles(store: Store, user: string): Promise<Role[]> {
+export async function loadSubject(store: Store, user: string): Promise<Subject> {
   const rows = await store
     .selectFrom("users")
     .leftJoin("user_roles", "user_roles.user", "users.name")
     .leftJoin("roles", "roles.name", "user_roles.role")
-    .select("roles.document")
+    .select(["users.traits", "roles.document"])
     .where("users.name", "=", user)
     .orderBy("user_roles.position")
     .execute();
-  if (rows.length === 0) throw new Failure("not_found", `there is no user ${user}`, { hint: "mcpgate users ls" });
-  return rows.flatMap(({ document }) => (document === null ? [] : [parseRole(JSON.parse(document))]));
+  const [first] = rows;
+  if (first === undefined) throw new Failure("not_found", `there is no user ${user}`, { hint: "mcpgate users ls" });
+  const roles = rows.flatMap(({ document }) => (document === null ? [] : [parseRole(JSON.parse(document))]));
+  return { name: user, roles, traits: parseTraits(JSON.parse(first.traits)) };
 }
 
 function toRole(row: { name: string; document: string; preset: number; updated_at: number }): StoredRole {

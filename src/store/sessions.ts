@@ -9,7 +9,7 @@ export interface Session {
   agentId: string;
   /** The agent's name when the session began. */
   agent: string;
-  /** Thumbprint of the key of the login that opened it: only that key resumes it. */
+  /** Thumbprint of the login's key that a client last attached with: the session ends with that login. */
   clientJkt: string;
   remote: string;
   /** Milliseconds since the epoch. */
@@ -33,8 +33,13 @@ export interface SessionFilter {
 
 /**
  * Opens the session, or finds it: the client mints the id, so that opening twice is opening once. The first opening's
- * agent stands. Throws `Failure("conflict")` when the id belongs to another user, app or key, `session_gone` when the
- * session has ended.
+ * agent stands. Throws `Failure("conflict")` when the id belongs to another user or app, `session_gone` when the session
+ * has ended.
+ *
+ * The key may be another than before: a session is its user's, and a login that expired is followed by one with a new
+ * key. Whoever calls has checked that the key's login is a live one of `session.user`, who could open a session of their
+ * own as well; the id, 122 random bits, is known to the client, and to those who may see every session anyway. The
+ * session is then bound to the new key, so that logging out ends it, and one that a logout ended stays ended.
  */
 export function createSession(
   store: Store,
@@ -44,11 +49,14 @@ export function createSession(
   return inTransaction(store, async (tx) => {
     const known = await findSession(tx, session.sid);
     if (known !== undefined) {
-      if (known.user !== session.user || known.app !== session.app || known.clientJkt !== session.clientJkt) {
+      if (known.user !== session.user || known.app !== session.app) {
         throw new Failure("conflict", "the session id is taken");
       }
       if (known.endedAt !== undefined) throw new Failure("session_gone", `the session has ended: ${known.endReason}`);
-      return { session: known, created: false };
+      const { sid, clientJkt } = session;
+      if (known.clientJkt === clientJkt) return { session: known, created: false };
+      await tx.updateTable("sessions").set({ client_jkt: clientJkt }).where("sid", "=", sid).execute();
+      return { session: { ...known, clientJkt }, created: false };
     }
     const row = {
       sid: session.sid,

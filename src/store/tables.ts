@@ -15,8 +15,10 @@ export interface Tables {
   invites: InvitesTable;
   logins: LoginsTable;
   roles: RolesTable;
+  locks: LocksTable;
   sessions: SessionsTable;
   events: EventsTable;
+  chains: ChainsTable;
 }
 
 /** Single values: `policy_revision`, `presets_seeded`. */
@@ -72,6 +74,8 @@ interface UsersTable {
   /** argon2id in PHC form; null until the invite was accepted. */
   password_hash: string | null;
   created_at: number;
+  /** Trait → list of values, JSON. */
+  traits: string;
 }
 
 interface UserRolesTable {
@@ -104,6 +108,20 @@ interface RolesTable {
   updated_at: number;
 }
 
+/** What is shut out, and until when. No foreign keys: a lock may name what is not there yet, and outlives it. */
+interface LocksTable {
+  name: string;
+  /** `user`, `role`, `app` or `agent`. */
+  target_kind: string;
+  target: string;
+  /** What those hear whom it shuts out; may be empty. */
+  message: string;
+  created_at: number;
+  created_by: string;
+  /** Null: until it is removed. */
+  expires_at: number | null;
+}
+
 /** Kept after the end: which user and app an event belongs to is looked up here. No foreign keys, for the same reason. */
 interface SessionsTable {
   sid: string;
@@ -130,7 +148,36 @@ interface EventsTable {
   app: string | null;
   agent: string | null;
   sid: string | null;
-  /** The whole event, JSON. */
+  /** The event's line, byte for byte as its chain has it. The columns above are the proxy's word on the same event. */
   body: string;
   stored_at: number;
+  chain: string;
+  n: number;
+  /** Why the columns and the line disagree; null: they don't. */
+  verdict: string | null;
+}
+
+/** The audit log's hash chains: one for each boot of an agent, one for the proxy. */
+interface ChainsTable {
+  chain: string;
+  /** `agent` or `proxy`. */
+  kind: string;
+  /** Null for a proxy. */
+  agent_id: string | null;
+  /** The agent's name; the cluster's for a proxy. */
+  owner: string;
+  /** The agent's key as it was when the chain began, JSON; null for a proxy: the cluster's signing keys. */
+  public_jwk: string | null;
+  /** The last line that is stored. */
+  n: number;
+  hash: string;
+  /** The newest signed head (compact JWS), and how far it reaches. */
+  head: string | null;
+  head_n: number;
+  /** Lines up to here were retired, and the hash of the last of them. */
+  retired_n: number;
+  retired_hash: string | null;
+  /** `n` in the newest checkpoint. */
+  checkpoint_n: number;
+  created_at: number;
 }

@@ -15,19 +15,19 @@ export interface Token {
 }
 
 /** Seconds. */
-export const TOKEN_TTL = { default: 30 * 60, min: 10, max: 24 * 60 * 60 } as const;
+export const TOKEN_TTL = { default: 30 * 60, min: 1, max: 24 * 60 * 60 } as const;
 const ID_LENGTH = 16;
 /** Expired tokens stay this long, so that a late agent hears "expired" and not "unknown". Milliseconds. */
 const KEEP_EXPIRED = 7 * 24 * 60 * 60 * 1000;
 
-/** Makes a token; `secret` is told here and never again. `ttl`: seconds, 10 to 86 400. Throws `Failure("invalid")`. */
+/** Makes a token; `secret` is told here and never again. `ttl`: seconds, 1 to 86 400. Throws `Failure("invalid")`. */
 export async function addToken(
   store: Store,
   o: { type: TokenType; ttl?: number | undefined; createdBy: string; now: number },
 ): Promise<Token & { secret: string }> {
   const ttl = o.ttl ?? TOKEN_TTL.default;
   if (!(ttl >= TOKEN_TTL.min && ttl <= TOKEN_TTL.max)) {
-    throw new Failure("invalid", `a token lives ${TOKEN_TTL.min} seconds to 24 hours, not ${ttl} seconds`, {
+    throw new Failure("invalid", `a token lives ${TOKEN_TTL.min} second to 24 hours, not ${ttl} seconds`, {
       hint: "mcpgate tokens add --type=app --ttl=30m",
     });
   }

@@ -1,5 +1,6 @@
-/** Users, the roles they hold, and the invites with which they set their passwords. */
+/** Users, the roles they hold, their traits, and the invites with which they set their passwords. */
 import { Failure } from "../errors.ts";
+import { parseTraits, type Traits } from "../rbac/traits.ts";
 import { bumpPolicyRevision } from "./meta.ts";
 import { hashSecret, isSecret, newSecret } from "./secret.ts";
 import { inTransaction, type Store } from "./store.ts";
@@ -8,6 +9,7 @@ export interface User {
   name: string;
   /** In the order in which they were given. */
   roles: string[];
+  traits: Traits;
   /** False until an invite was accepted: there is no password yet. */
   active: boolean;
   /** Milliseconds since the epoch. */
@@ -17,12 +19,22 @@ export interface User {
 /** Seconds that an invite is good for. */
 export const INVITE_TTL = 60 * 60;
 
+/** What `updateUser` changes: the roles as a whole, the traits one by one; `null` takes a trait away. */
+export interface UserChange {
+  roles?: readonly string[] | undefined;
+  traits?: Readonly<Record<string, readonly string[] | null>> | undefined;
+}
+
 /** Adds a user without a password. Throws `Failure("already_exists")`, or `invalid` for a role that isn't there. */
-export function addUser(store: Store, o: { name: string; roles: readonly string[]; now: number }): Promise<User> {
+export function addUser(
+  store: Store,
+  o: { name: string; roles: readonly string[]; traits?: Traits | undefined; now: number },
+): Promise<User> {
+  const traits = JSON.stringify(parseTraits(o.traits ?? {}));
   return inTransaction(store, async (tx) => {
     const row = await tx
       .insertInto("users")
-      .values({ name: o.name, password_hash: null, created_at: o.now })
+      .values({ name: o.name, password_hash: null, created_at: o.now, traits })
       .onConflict((oc) => oc.column("name").doNothing())
       .returning("name")
       .executeTakeFirst();
@@ -39,7 +51,7 @@ export function addUser(store: Store, o: { name: string; roles: readonly string[
 export async function getUser(store: Store, name: string): Promise<User> {
   const row = await store
     .selectFrom("users")
-    .select(["name", "password_hash", "created_at"])
+    .select(["name", "password_hash", "created_at", "traits"])
     .where("name", "=", name)
     .executeTakeFirst();
   if (row === undefined) throw noSuchUser(name);
@@ -50,7 +62,7 @@ export async function getUser(store: Store, name: string): Promise<User> {
 export async function listUsers(store: Store): Promise<User[]> {
   const users = await store
     .selectFrom("users")
-    .select(["name", "password_hash", "created_at"])
+    .select(["name", "password_hash", "created_at", "traits"])
     .orderBy("name")
     .execute();
   const held = await store.selectFrom("user_roles").selectAll().orderBy("position").execute();
@@ -63,12 +75,19 @@ export async function listUsers(store: Store): Promise<User[]> {
   );
 }
 
-/** Replaces the user's roles. Throws `Failure("not_found")`, or `invalid` for a role that isn't there. */
-export function setUserRoles(store: Store, name: string, roles: readonly string[]): Promise<User> {
+/** Changes roles or traits. Throws `Failure("not_found")`, or `invalid` for a role that isn't there or a broken trait. */
+export function updateUser(store: Store, name: string, { roles, traits }: UserChange): Promise<User> {
   return inTransaction(store, async (tx) => {
-    await getUser(tx, name);
-    await tx.deleteFrom("user_roles").where("user", "=", name).execute();
-    await giveRoles(tx, name, roles);
+    const user = await getUser(tx, name);
+    if (roles !== undefined) {
+      await tx.deleteFrom("user_roles").where("user", "=", name).execute();
+      await giveRoles(tx, name, roles);
+    }
+    if (traits !== undefined) {
+      const kept = Object.entries({ ...user.traits, ...traits }).filter(([, values]) => values !== null);
+      const changed = JSON.stringify(parseTraits(Object.fromEntries(kept)));
+      await tx.updateTable("users").set({ traits: changed }).where("name", "=", name).execute();
+    }
     await bumpPolicyRevision(tx);
     return getUser(tx, name);
   });
@@ -158,8 +177,21 @@ async function rolesOf(store: Store, user: string): Promise<string[]> {
   return rows.map((row) => row.role);
 }
 
-function toUser(row: { name: string; password_hash: string | null; created_at: number }, roles: string[]): User {
-  return { name: row.name, roles, active: row.password_hash !== null, createdAt: row.created_at };
+interface Row {
+  name: string;
+  password_hash: string | null;
+  created_at: number;
+  traits: string;
+}
+
+function toUser(row: Row, roles: string[]): User {
+  return {
+    name: row.name,
+    roles,
+    traits: parseTraits(JSON.parse(row.traits)),
+    active: row.password_hash !== null,
+    createdAt: row.created_at,
+  };
 }
 
 function noSuchUser(name: string): Failure {

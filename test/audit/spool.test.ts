@@ -2,6 +2,7 @@ import { afterAll, beforeEach, describe, expect, test } from "bun:test";
 import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { GENESIS, hashLine } from "../../src/audit/chain.ts";
 import { Spool, type SpoolOptions } from "../../src/audit/spool.ts";
 import type { AuditEvent } from "../../src/event.ts";
 import { createLog } from "../../src/log.ts";
@@ -21,6 +22,11 @@ const open = (options: Partial<SpoolOptions> = {}) =>
   Spool.open(directory, { log: createLog({ write: (line) => logged.push(line) }), ...options });
 const event = (uid: string, more: Partial<AuditEvent> = {}): AuditEvent => {
   return { event: "mcp.session.request", uid, time: "2026-01-01T00:00:00.000Z", v: 1, ...more };
+};
+/** Without its place in the chain. */
+const bare = (line: string): AuditEvent => {
+  const { chain: _, n: __, prev: ___, ...rest } = JSON.parse(line) as AuditEvent;
+  return rest;
 };
 const uids = (items: string[]) => items.map((item) => (JSON.parse(item) as AuditEvent).uid);
 const segments = () =>
@@ -47,14 +53,15 @@ test("events come out as they went in, whole and in order, until they are acknow
   spool.append(written.slice(0, 2));
   spool.append(written.slice(2));
   spool.append([]);
-  expect(spool.next(10, 10_000)).toEqual({ first: 1, items: written.map((e) => JSON.stringify(e)) });
-  expect(spool.next(2, 10_000)).toEqual({ first: 1, items: written.slice(0, 2).map((e) => JSON.stringify(e)) });
+  const { first, items } = spool.next(10, 10_000);
+  expect([first, items.map(bare)]).toEqual([1, written]);
+  expect(spool.next(2, 10_000)).toEqual({ first: 1, items: items.slice(0, 2) });
   expect(spool.next(10, 1).items).toHaveLength(1); // at least one, whatever its size
   expect(uids(spool.next(10, 10_000, 2).items)).toEqual(["c"]);
   expect([spool.pending, spool.acked]).toEqual([3, 0]);
   spool.ack(2);
   spool.ack(1); // late
-  expect(spool.next(10, 10_000)).toEqual({ first: 3, items: [JSON.stringify(written[2])] });
+  expect(spool.next(10, 10_000)).toEqual({ first: 3, items: items.slice(2) });
   spool.ack(3);
   expect([spool.next(10, 10_000), spool.pending]).toEqual([{ first: 4, items: [] }, 0]);
   spool.close();
@@ -67,7 +74,7 @@ test("the file has an event when append returns, and onAppend is called after it
     seen = readFileSync(join(directory, segments()[0] ?? ""), "utf8");
   };
   spool.append([event("a"), event("b")]);
-  expect(seen).toBe(`${JSON.stringify(event("a"))}\n${JSON.stringify(event("b"))}\n`);
+  expect(seen.split("\n").slice(0, -1).map(bare)).toEqual([event("a"), event("b")]);
   spool.close();
 });
 
@@ -116,7 +123,7 @@ test("segments rotate, are read across, and go as their last event is acknowledg
 
 describe("at its limit", () => {
   test("calls are refused, what ends a call still fits, and an acknowledgement makes room", () => {
-    const spool = open({ maxBytes: 16_000 });
+    const spool = open({ maxBytes: 64_000 });
     const fill = (kind: AuditEvent["event"]) => {
       for (let i = 0; ; i++) {
         try {
@@ -129,11 +136,11 @@ describe("at its limit", () => {
     };
     const calls = fill("mcp.session.request");
     expect(calls).toBeGreaterThan(100);
-    expect(spool.bytes).toBeLessThanOrEqual(15_000);
+    expect(spool.bytes).toBeLessThanOrEqual(60_000);
     expect(() => spool.append([event("r", { event: "mcp.session.response" }), event("x")])).toThrow(refused);
     const answers = fill("mcp.session.response");
     expect(answers).toBeGreaterThan(5);
-    expect(spool.bytes).toBeLessThanOrEqual(16_000);
+    expect(spool.bytes).toBeLessThanOrEqual(64_000);
     expect(everything(spool)).toHaveLength(calls + answers); // what was refused left nothing
     expect(logged).toHaveLength(1); // and did not flood the log
     spool.ack(calls);
@@ -149,6 +156,97 @@ describe("at its limit", () => {
     const again = open({ maxBytes: 1000 });
     expect(() => again.append([event("b".repeat(300))])).toThrow(refused);
     again.close();
+  });
+});
+
+describe("the chain", () => {
+  const ends = (items: string[]) => items.map((item) => JSON.parse(item) as AuditEvent);
+
+  test("every line holds the hash of the one before it, across appends and segments", () => {
+    const spool = open({ chain: "boot-1", segmentBytes: 300 });
+    spool.append([event("a"), event("b")]);
+    for (const uid of "cdefg") spool.append([event(uid)]);
+    expect(segments().length).toBeGreaterThan(2);
+    const lines: string[] = [];
+    for (let after = 0; after < 7; after = lines.length) lines.push(...spool.next(99, 99_999, after).items);
+    let prev = GENESIS;
+    for (const [i, line] of lines.entries()) {
+      expect(JSON.parse(line)).toMatchObject({ chain: "boot-1", n: i + 1, prev });
+      prev = hashLine(line);
+    }
+    spool.close();
+  });
+
+  test("a boot begins a chain, and says where the one before it ended, also when the proxy has all of that", () => {
+    const first = open({ chain: "boot-1", agent: "web-1" });
+    expect(first.previous).toBeUndefined();
+    first.begin();
+    first.append([event("a"), event("b")]);
+    const last = first.next(9, 9999).items.at(-1) ?? "";
+    first.ack(3);
+    first.close();
+    const second = open({ chain: "boot-2", agent: "web-1" });
+    second.begin();
+    const [begin] = ends(second.next(9, 9999).items);
+    expect(begin).toMatchObject({ event: "audit.chain.start", agent: "web-1", chain: "boot-2", n: 1, prev: GENESIS });
+    expect(begin?.details).toEqual({ previous: { chain: "boot-1", n: 3, hash: hashLine(last) } });
+    second.close();
+  });
+
+  test("what could not be written leaves no gap", () => {
+    const spool = open({ maxBytes: 2000, segmentBytes: 1000 });
+    spool.append([event("a")]);
+    expect(() => spool.append([event("x".repeat(3000))])).toThrow(refused);
+    spool.append([event("b")]);
+    expect(ends(spool.next(9, 9999).items).map(({ n }) => n)).toEqual([1, 2]);
+    spool.close();
+  });
+});
+
+describe("drop_oldest", () => {
+  test("the oldest events make room, and a gap event says which", () => {
+    const spool = open({ maxBytes: 16_000, segmentBytes: 2_000, onFull: "drop_oldest", chain: "boot-1" });
+    for (let i = 1; i <= 200; i++) spool.append([event(`${i}`)]);
+    expect(spool.bytes).toBeLessThanOrEqual(16_000);
+    const lines: string[] = [];
+    for (let after: number | undefined; ; ) {
+      const { first, items } = spool.next(50, 99_999, after);
+      if (items.length === 0) break;
+      lines.push(...items);
+      after = first + items.length - 1;
+    }
+    const kept = lines.map((line) => JSON.parse(line) as Required<AuditEvent>);
+    expect(kept.at(-1)?.uid).toBe("200");
+    const gaps = kept.filter((each) => each.event === "audit.gap").map(({ details }) => details);
+    expect(gaps.length).toBeGreaterThan(1);
+    // what is left goes on where the last gap ends
+    expect(gaps.at(-1)).toMatchObject({ reason: "spool_full", chain: "boot-1", to: (kept[0]?.n ?? 0) - 1 });
+    expect(gaps.at(-1)?.hash).toBe(kept[0]?.prev);
+    expect(kept.every(({ n }, i) => i === 0 || n === (kept[i - 1]?.n ?? 0) + 1)).toBe(true);
+    expect(logged.every((line) => line.includes("spool.dropped"))).toBe(true);
+    spool.close();
+  });
+
+  test("a boot drops what the one before it left, under its name", () => {
+    const first = open({ chain: "boot-1" });
+    for (let i = 1; i <= 20; i++) first.append([event(`${i}`)]);
+    const hash = hashLine(first.next(99, 99_999).items.at(-1) ?? "");
+    first.ack(5);
+    first.close();
+    const second = open({ maxBytes: 4_000, segmentBytes: 1000, onFull: "drop_oldest", chain: "boot-2" });
+    second.append([event("new")]);
+    const [gap, added] = second.next(99, 99_999).items.map((line) => JSON.parse(line) as AuditEvent);
+    expect(gap?.details).toEqual({ reason: "spool_full", chain: "boot-1", from: 6, to: 20, hash });
+    expect(added).toMatchObject({ uid: "new", chain: "boot-2", n: 2 });
+    second.close();
+  });
+
+  test("an event that is larger than the spool is refused all the same", () => {
+    const spool = open({ maxBytes: 2000, onFull: "drop_oldest" });
+    spool.append([event("a")]);
+    expect(() => spool.append([event("x".repeat(3000))])).toThrow(refused);
+    expect(everything(spool)).toEqual(["a"]);
+    spool.close();
   });
 });
 

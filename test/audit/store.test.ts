@@ -2,11 +2,12 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { GENESIS, hashLine } from "../../src/audit/chain.ts";
 import { closeSessions, openSession } from "../../src/audit/sessions.ts";
 import {
+  appendOwn,
   type EventFilter,
   eventsAfter,
-  insertEvents,
   lastCursor,
   newestEvents,
   recordEvents,
@@ -32,29 +33,40 @@ const make = (second: number, more: Partial<AuditEvent> = {}): AuditEvent => ({
   tool: `t${second}`,
   ...more,
 });
+/** Without their place in the proxy's chain. */
+const bare = (events: AuditEvent[]) => events.map(({ chain: _, n: __, prev: ___, ...event }) => event);
 const tools = (page: { events: AuditEvent[] }) => page.events.map((event) => event.tool);
 
-test("an event goes in once, whole, and comes out as it went in", async () => {
+test("an event goes in once, whole, and comes out as it went in, with its place in the proxy's chain", async () => {
   const first = make(1, { user: "alice", arguments: { n: 12345678901234, nested: { a: ["é", null] } }, success: true });
-  expect(await insertEvents(store, [first, make(2)], 0)).toBe(2);
-  expect(await insertEvents(store, [first, make(3)], 0)).toBe(1);
-  expect(await insertEvents(store, [first], 0)).toBe(0);
-  expect(await insertEvents(store, [], 0)).toBe(0);
+  const stored = await appendOwn(store, [first, make(2)], 0);
+  await expect(appendOwn(store, [make(3), first], 0)).rejects.toMatchObject({ code: "conflict" });
+  expect(await appendOwn(store, [], 0)).toEqual([]);
+  await appendOwn(store, [make(4)], 0);
   const page = await newestEvents(store, {}, { limit: 10 });
-  expect(tools(page)).toEqual(["t1", "t2", "t3"]);
-  expect(page.events[0]).toEqual(first);
+  expect(tools(page)).toEqual(["t1", "t2", "t4"]);
+  expect(page.events.slice(0, 2)).toEqual(stored);
+  expect(bare(page.events)[0]).toEqual(first);
+  expect(page.events.map(({ n }) => n)).toEqual([1, 2, 3]);
+  expect(new Set(page.events.map(({ chain }) => chain)).size).toBe(1);
+  expect(page.events[1]?.prev).toBe(hashLine(JSON.stringify(stored[0])));
 });
 
-test("a batch is stored as a whole or not at all", async () => {
+test("a batch is stored as a whole or not at all, and so is the chain", async () => {
   const bad = make(2, { time: null as unknown as string });
-  await expect(insertEvents(store, [make(1), ...Array.from({ length: 600 }, () => make(5)), bad], 0)).rejects.toThrow();
+  await expect(appendOwn(store, [make(1), ...Array.from({ length: 600 }, () => make(5)), bad], 0)).rejects.toThrow();
   expect(await lastCursor(store)).toBe(0);
+  expect((await appendOwn(store, [make(1)], 0))[0]?.n).toBe(1);
 });
 
 test("more events than one statement takes", async () => {
-  const events = Array.from({ length: 1203 }, (_, i) => make(i % 60));
-  expect(await insertEvents(store, events, 0)).toBe(1203);
-  expect(await insertEvents(store, events, 0)).toBe(0);
+  expect(
+    await appendOwn(
+      store,
+      Array.from({ length: 1203 }, (_, i) => make(i % 60)),
+      0,
+    ),
+  ).toHaveLength(1203);
 });
 
 test("filters: every one alone, and together", async () => {
@@ -68,8 +80,8 @@ test("filters: every one alone, and together", async () => {
       sid: `s${i % 5}`,
     }),
   );
-  await insertEvents(store, events, 0);
-  const found = async (filter: EventFilter) => (await newestEvents(store, filter, { limit: 100 })).events;
+  await appendOwn(store, events, 0);
+  const found = async (filter: EventFilter) => bare((await newestEvents(store, filter, { limit: 100 })).events);
   expect(await found({ user: "alice" })).toEqual(events.filter((e) => e.user === "alice"));
   expect(await found({ app: "two" })).toEqual(events.filter((e) => e.app === "two"));
   expect(await found({ agent: "a" })).toEqual(events.filter((e) => e.agent === "a"));
@@ -84,7 +96,7 @@ test("filters: every one alone, and together", async () => {
 
 test("the newest come by time, whenever they were stored, and page back without a gap or a double", async () => {
   const seconds = [5, 1, 3, 3, 9, 3, 2, 8, 3, 7];
-  for (const [i, second] of seconds.entries()) await insertEvents(store, [make(second, { tool: `${second}.${i}` })], 0);
+  for (const [i, second] of seconds.entries()) await appendOwn(store, [make(second, { tool: `${second}.${i}` })], 0);
   const newest = await newestEvents(store, {}, { limit: 3 });
   expect(tools(newest)).toEqual(["7.9", "8.7", "9.4"]);
   expect(newest.more).toBe(true);
@@ -95,16 +107,16 @@ test("the newest come by time, whenever they were stored, and page back without 
     const page = await newestEvents(store, {}, { limit: 2, before });
     seen.unshift(...tools(page));
     before = page.before;
-    if (seen.length === 4) await insertEvents(store, [make(59)], 0); // newer than the page: not seen again
+    if (seen.length === 4) await appendOwn(store, [make(59)], 0); // newer than the page: not seen again
   } while (before !== undefined);
   expect(seen).toEqual(["1.1", "2.6", "3.2", "3.3", "3.5", "3.8", "5.0", "7.9", "8.7", "9.4"]);
 });
 
 test("a tail sees every event once, in the order of storing, also those that come late", async () => {
-  await insertEvents(store, [make(1), make(2)], 0);
+  await appendOwn(store, [make(1), make(2)], 0);
   const cursor = await lastCursor(store);
   expect(await eventsAfter(store, {}, { after: cursor, limit: 10 })).toEqual({ events: [], more: false, cursor });
-  await insertEvents(store, [make(30, { user: "alice" }), make(0, { user: "alice" }), make(20)], 0);
+  await appendOwn(store, [make(30, { user: "alice" }), make(0, { user: "alice" }), make(20)], 0);
   const first = await eventsAfter(store, {}, { after: cursor, limit: 2 });
   expect([tools(first), first.more]).toEqual([["t30", "t0"], true]);
   const second = await eventsAfter(store, {}, { after: first.cursor, limit: 2 });
@@ -123,6 +135,9 @@ test("events of the proxy's own get id, time and version", async () => {
     user: "bob",
     success: false,
     error: "no",
+    chain: expect.stringMatching(/^[0-9a-f-]{36}$/),
+    n: 1,
+    prev: GENESIS,
   });
   expect((await newestEvents(store, {}, { limit: 1 })).events).toEqual(event === undefined ? [] : [event]);
 });

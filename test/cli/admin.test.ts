@@ -139,6 +139,7 @@ describe("users", () => {
   const alice = {
     name: "alice",
     roles: ["mcp-user", "dev"],
+    traits: {},
     status: "invited",
     created_at: "2026-11-23T05:00:00.000Z",
   };
@@ -168,11 +169,15 @@ NOTE: Make sure mcpgate.example.com:443 points at an mcpgate proxy which users c
   });
 
   test("ls", async () => {
-    const { stdout } = await run("users ls", fakeApi({ users: [alice] }).api);
+    const { stdout } = await run(
+      "users ls",
+      fakeApi({ users: [alice, { ...alice, name: "bob", traits: { team: ["data", "ops"] } }] }).api,
+    );
     expect(stdout).toBe(`\
-User  Roles        Status  Created (UTC)
------ ------------ ------- -------------------
-alice mcp-user,dev invited 2026-11-23 05:00:00
+User  Roles        Traits        Status  Created (UTC)
+----- ------------ ------------- ------- -------------------
+alice mcp-user,dev               invited 2026-11-23 05:00:00
+bob   mcp-user,dev team=data,ops invited 2026-11-23 05:00:00
 `);
   });
 
@@ -192,6 +197,35 @@ alice mcp-user,dev invited 2026-11-23 05:00:00
     ]);
   });
 
+  test("traits: lists, repeated or not, empty, taken away", async () => {
+    const traits = { traits: { team: ["data", "ops"], unix_login: ["alice"] } };
+    for (const [flags, body] of [
+      ["--set-trait=team=data,ops,unix_login=alice", traits],
+      ["--set-trait team=data,ops --set-trait unix_login=alice", traits],
+      ["--set-trait=team=data --set-trait=team=ops,unix_login=alice", traits],
+      ["--set-trait=a=x=y", { traits: { a: ["x=y"] } }],
+      ["--set-trait=team= --unset-trait=old,older", { traits: { team: [], old: null, older: null } }],
+      ["--set-mcp-tools=*", { traits: { mcp_tools: ["*"] } }],
+      [
+        "--set-mcp-tools=read_*,search --set-roles=dev",
+        { roles: ["dev"], traits: { mcp_tools: ["read_*", "search"] } },
+      ],
+    ] as const) {
+      const { api, calls } = fakeApi(alice);
+      expect((await run(`users update alice ${flags}`, api)).exitCode).toBe(0);
+      expect(calls).toEqual([{ method: "PATCH", path: "/v1/api/users/alice", body }]);
+    }
+    for (const flags of [
+      "",
+      "--set-trait=team",
+      "--set-trait==x",
+      "--set-trait=a=1 --unset-trait=a",
+      "--set-mcp-tools=,",
+    ]) {
+      expect((await run(`users update alice ${flags}`.trim(), fakeApi().api)).exitCode).toBe(2);
+    }
+  });
+
   test("the proxy's failures are printed with their hints", async () => {
     const failure = new Failure("already_exists", "there is a user alice already", { hint: "mcpgate users ls" });
     expect(await run("users add alice --roles=dev", fakeApi(failure).api)).toEqual({
@@ -199,6 +233,43 @@ alice mcp-user,dev invited 2026-11-23 05:00:00
       stdout: "",
       stderr: "mcpgate: error: there is a user alice already\nmcpgate: hint: mcpgate users ls\n",
     });
+  });
+});
+
+describe("locks", () => {
+  const lock = {
+    name: "9f3a",
+    target: { kind: "user", name: "alice" },
+    message: "laptop stolen",
+    expires_at: null,
+    created_at: "2026-11-23T05:00:00.000Z",
+    created_by: "uid:0",
+  };
+
+  test("add, ls, rm", async () => {
+    const later = { ...lock, name: "b", target: { kind: "app", name: "db" }, expires_at: "2026-11-23T06:00:00.000Z" };
+    const { api, calls } = fakeApi(lock, { locks: [lock, later] }, { name: "9f3a" });
+    const added = await capture(["locks", "add", "--user=alice", "--ttl=2h", "--message=laptop stolen"], { api });
+    expect(added.stdout).toBe("Lock 9f3a has been created\n");
+    expect((await run("locks ls", api)).stdout).toBe(`\
+ID   Target     Message       Expires (UTC)       Created By
+---- ---------- ------------- ------------------- ----------
+9f3a user/alice laptop stolen never               uid:0
+b    app/db     laptop stolen 2026-11-23 06:00:00 uid:0
+`);
+    expect((await run("locks rm 9f3a", api)).stdout).toBe("Lock 9f3a has been removed\n");
+    const spec = { target: { user: "alice" }, message: "laptop stolen", ttl_seconds: 7200 };
+    expect(calls).toEqual([
+      { method: "POST", path: "/v1/api/locks", body: { kind: "lock", version: "v2", spec } },
+      { method: "GET", path: "/v1/api/locks" },
+      { method: "DELETE", path: "/v1/api/locks/9f3a" },
+    ]);
+  });
+
+  test("one target, and a duration", async () => {
+    for (const flags of ["", "--user=a --role=b", "--user=a --ttl=soon"]) {
+      expect((await run(`locks add ${flags}`.trim(), fakeApi().api)).exitCode).toBe(2);
+    }
   });
 });
 

@@ -55,9 +55,12 @@ export async function capture(argv: string[], faked: Faked = {}): Promise<Captur
     untilStopped: () => faked.stopped ?? new Promise(() => {}),
     openAdminApi: async () => client(faked),
     openUserApi: async () => client(faked),
-    services: new Proxy(faked.services ?? {}, {
-      get: (services, name) => Reflect.get(services, name) ?? (() => unexpected(`calls ${String(name)}`)),
-    }) as Services,
+    services: new Proxy(
+      { openGuard: async () => undefined, ...faked.services },
+      {
+        get: (services, name) => Reflect.get(services, name) ?? (() => unexpected(`calls ${String(name)}`)),
+      },
+    ) as Services,
   };
   return { exitCode: await runCli(argv, context), stdout, stderr };
 }

@@ -16,9 +16,12 @@ Commands:
   proxy     decide who reaches what, relay, keep the audit log
   tokens    join tokens, with which agents join
   users     users and the roles they have
-  create    create roles from a file
-  get       print roles as documents
-  rm        remove a role
+  create    create roles and locks from a file
+  get       print roles and locks as documents
+  rm        remove a role or a lock
+  roles     what roles allow
+  can       tell whether a user may do something, and why
+  locks     shut out users, roles, apps and agents, at once
   agents    the agents that have joined
   sessions  live sessions
   audit     the audit log
@@ -301,7 +304,7 @@ Usage: mcpgate users COMMAND
 Commands:
   add     add a user and print the invite URL
   ls      list the users
-  update  give a user other roles
+  update  give a user other roles or traits
   invite  make a new invite for a user
   rm      remove a user and end all of their sessions
 
@@ -319,13 +322,16 @@ Arguments:
   NAME  the user's name
 
 Options:
-  --roles=ROLE,…           what the user may do (required)
-  --format=text|json|yaml  text for people, json or yaml for programs (default text)
-  -c, --config=FILE        configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
-  -h, --help               show this text
+  --roles=ROLE,…            what the user may do (required)
+  --set-trait=NAME=VALUE,…  traits, for templates in roles; may be repeated, \`NAME=\` holds nothing
+  --set-mcp-tools=TOOL,…    what {{internal.mcp_tools}} in a role stands for
+  --format=text|json|yaml   text for people, json or yaml for programs (default text)
+  -c, --config=FILE         configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help                show this text
 
 Examples:
   mcpgate users add alice --roles=mcp-user
+  mcpgate users add bob --roles=team --set-trait=team=data,ops
 `,
 
   "users ls": `\
@@ -340,22 +346,27 @@ Options:
 `,
 
   "users update": `\
-give a user other roles
+give a user other roles or traits
 
-Usage: mcpgate users update NAME --set-roles=ROLE,… [options]
+Usage: mcpgate users update NAME [options]
 
-Live sessions of the user follow within a second.
+Live sessions of the user follow within a second. Traits that are not named stay as they are.
 
 Arguments:
   NAME  the user's name
 
 Options:
-  --set-roles=ROLE,…  the roles from now on (required)
-  -c, --config=FILE   configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
-  -h, --help          show this text
+  --set-roles=ROLE,…        the roles from now on
+  --set-trait=NAME=VALUE,…  traits, for templates in roles; may be repeated, \`NAME=\` holds nothing
+  --set-mcp-tools=TOOL,…    what {{internal.mcp_tools}} in a role stands for
+  --unset-trait=NAME,…      traits to take away
+  -c, --config=FILE         configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help                show this text
 
 Examples:
   mcpgate users update alice --set-roles=mcp-user,auditor
+  mcpgate users update alice --set-mcp-tools='*'
+  mcpgate users update alice --set-trait=team=data,ops --set-trait=unix_login=alice
 `,
 
   "users invite": `\
@@ -391,7 +402,7 @@ Options:
 `,
 
   create: `\
-create roles from a file
+create roles and locks from a file
 
 Usage: mcpgate create --file=FILE [options]
 
@@ -408,12 +419,12 @@ Examples:
 `,
 
   get: `\
-print roles as documents
+print roles and locks as documents
 
 Usage: mcpgate get KIND[/NAME] [options]
 
 Arguments:
-  KIND[/NAME]  role, or role/NAME
+  KIND[/NAME]  role or lock, or role/NAME
 
 Options:
   --format=yaml|json  either can be given to \`mcpgate create -f\` (default yaml)
@@ -426,12 +437,12 @@ Examples:
 `,
 
   rm: `\
-remove a role
+remove a role or a lock
 
 Usage: mcpgate rm KIND/NAME [options]
 
 Arguments:
-  KIND/NAME  role/NAME
+  KIND/NAME  role/NAME or lock/NAME
 
 Options:
   -c, --config=FILE  configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
@@ -439,6 +450,124 @@ Options:
 
 Examples:
   mcpgate rm role/dev
+`,
+
+  roles: `\
+what roles allow
+
+Usage: mcpgate roles COMMAND
+
+Commands:
+  test  run the tests in a file of roles
+
+\`mcpgate roles COMMAND --help\` tells more about one.
+`,
+
+  "roles test": `\
+run the tests in a file of roles
+
+Usage: mcpgate roles test FILE
+
+Runs the \`tests:\` of each role in the file: a user, an app, a tool (or prompt, resource, method), arguments, and
+whether a user who holds this role alone is to be allowed or denied. Needs no proxy. Exit code 1 when one fails.
+
+Arguments:
+  FILE  documents as for \`mcpgate create -f\`; - for standard input
+
+Options:
+  -h, --help  show this text
+
+Examples:
+  mcpgate roles test role.yaml
+`,
+
+  can: `\
+tell whether a user may do something, and why
+
+Usage: mcpgate can USER APP[/TOOL] [JSON] [options]
+
+Prints the decision and the rule that made it. Exit code 0: allowed, 1: denied.
+
+Arguments:
+  USER        the user's name
+  APP[/TOOL]  the app, or a tool of it
+  JSON        the tool's arguments
+
+Options:
+  --prompt=NAME            a prompt instead of a tool
+  --resource=URI           a resource instead of a tool
+  --method=METHOD          a method of the protocol
+  -f, --file=FILE          as if its roles were stored in the place of those of the same names
+  --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -c, --config=FILE        configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help               show this text
+
+Examples:
+  mcpgate can alice billing
+  mcpgate can alice billing/read_invoice
+  mcpgate can alice billing/refund '{"amount": 10}'
+`,
+
+  locks: `\
+shut out users, roles, apps and agents, at once
+
+Usage: mcpgate locks COMMAND
+
+Commands:
+  add  make a lock
+  ls   list the locks that are in force
+  rm   remove a lock
+
+\`mcpgate locks COMMAND --help\` tells more about one.
+`,
+
+  "locks add": `\
+make a lock
+
+Usage: mcpgate locks add [options]
+
+Takes one of --user, --role, --app and --agent. What it shuts out ends within a second, and does not begin again.
+
+Options:
+  --user=NAME              a user: no login, no session, no admin operation
+  --role=NAME              everybody who holds the role
+  --app=NAME               an MCP server
+  --agent=NAME             an agent with all that it offers
+  --ttl=30m                how long it holds (until it is removed, unless given)
+  --message=TEXT           what those hear whom it shuts out
+  --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -c, --config=FILE        configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help               show this text
+
+Examples:
+  mcpgate locks add --user=alice --message='laptop stolen'
+  mcpgate locks add --app=billing --ttl=2h --message='restoring a backup'
+`,
+
+  "locks ls": `\
+list the locks that are in force
+
+Usage: mcpgate locks ls [options]
+
+Options:
+  --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -c, --config=FILE        configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help               show this text
+`,
+
+  "locks rm": `\
+remove a lock
+
+Usage: mcpgate locks rm ID [options]
+
+Whoever it shut out may come again; sessions that it ended stay ended.
+
+Arguments:
+  ID  the lock, as \`mcpgate locks ls\` names it
+
+Options:
+  -c, --config=FILE  configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help         show this text
 `,
 
   agents: `\

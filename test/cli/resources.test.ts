@@ -73,8 +73,8 @@ describe("create", () => {
     ["", "FILE: holds no document", "for an example: mcpgate get role/mcp-user"],
     ["kind: [\n", "FILE:2:1: flow sequence in block collection must be sufficiently indented and end with a ]", ""],
     ["kind: rle\n", `FILE:1:1: kind: "rle" can't be created`, "did you mean: kind: role"],
-    ["kind: app\n", `FILE:1:1: kind: "app" can't be created`, "only roles can be: kind: role"],
-    ["kind: role\n---\n- 3\n", "FILE:3:3: kind: is required", "only roles can be: kind: role"],
+    ["kind: app\n", `FILE:1:1: kind: "app" can't be created`, "known: kind: role, kind: lock"],
+    ["kind: role\n---\n- 3\n", "FILE:3:3: kind: is required", "known: kind: role, kind: lock"],
   ];
   for (const [text, error, hint] of broken) {
     test(`nothing is created of ${JSON.stringify(text)}`, async () => {

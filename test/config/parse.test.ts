@@ -4,6 +4,8 @@ import type { Config } from "../../src/config/config.ts";
 import { parseConfig } from "../../src/config/parse.ts";
 import { Failure } from "../../src/errors.ts";
 
+const YAML_HINT = "check the indentation, the colons and the quotes there and on the line before";
+
 const parse = (text: string, uid = 1000): Config =>
   parseConfig(text, { file: "/etc/mcpgate.yaml", shownAs: "F", uid, defaultDataDir: () => "/data" });
 
@@ -168,12 +170,22 @@ const long = "x".repeat(100);
 
 const wrong: [what: string, text: string, error: string, hint?: string][] = [
   // not YAML
-  ["no YAML", "a: [\n", "F:2:1: flow sequence in block collection must be sufficiently indented and end with a ]"],
-  ["a tab", "mcpgate:\n\tdata_dir: x\n", "F:2:1: tabs are not allowed as indentation"],
-  ["a key twice", "mcpgate: {}\nmcpgate: {}\n", "F:2:1: map keys must be unique"],
-  ["two documents", "version: v1\n---\nversion: v1\n", "F:2:1: a second document begins here, and only one is read"],
-  ["an alias of nothing", "version: *x\n", "F:1:10: no anchor &x before this"],
-  ["a tag", "version: !ruby v1\n", "F:1:10: unresolved tag: !ruby"],
+  [
+    "no YAML",
+    "a: [\n",
+    "F:2:1: flow sequence in block collection must be sufficiently indented and end with a ]",
+    YAML_HINT,
+  ],
+  ["a tab", "mcpgate:\n\tdata_dir: x\n", "F:2:1: tabs are not allowed as indentation", YAML_HINT],
+  ["a key twice", "mcpgate: {}\nmcpgate: {}\n", "F:2:1: map keys must be unique", YAML_HINT],
+  [
+    "two documents",
+    "version: v1\n---\nversion: v1\n",
+    "F:2:1: a second document begins here, and only one is read",
+    YAML_HINT,
+  ],
+  ["an alias of nothing", "version: *x\n", "F:1:10: no anchor &x before this", YAML_HINT],
+  ["a tag", "version: !ruby v1\n", "F:1:10: unresolved tag: !ruby", YAML_HINT],
   // keys
   ["a list", "- a\n", "F:1:1: expected a mapping (key: value), got a list"],
   ["a word", "hello\n", 'F:1:1: expected a mapping (key: value), got "hello"'],
@@ -213,8 +225,9 @@ const wrong: [what: string, text: string, error: string, hint?: string][] = [
     "a missing key",
     app("name: a\n      mcp:\n        args: [x]"),
     "F:4:7: app_service.apps[0].mcp.command: is required",
+    "add there: command: VALUE",
   ],
-  ["a missing section", app("name: a"), "F:3:7: app_service.apps[0].mcp: is required"],
+  ["a missing section", app("name: a"), "F:3:7: app_service.apps[0].mcp: is required", "add there: mcp: VALUE"],
   [
     "a key with a dot",
     "mcpgate: {a.b: 1}\n",
@@ -260,7 +273,12 @@ const wrong: [what: string, text: string, error: string, hint?: string][] = [
     "mcpgate: {join_params: {method: iam, token_name: x}}\n",
     'F:1:33: mcpgate.join_params.method: expected token, got "iam"',
   ],
-  ["no token", "mcpgate:\n  join_params: {method: token}\n", "F:2:3: mcpgate.join_params.token_name: is required"],
+  [
+    "no token",
+    "mcpgate:\n  join_params: {method: token}\n",
+    "F:2:3: mcpgate.join_params.token_name: is required",
+    "add there: token_name: VALUE",
+  ],
   [
     "a short pin",
     "mcpgate: {ca_pin: 'sha256:12'}\n",

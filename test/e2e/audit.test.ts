@@ -1,10 +1,12 @@
 /** Every call in the audit log: what the events are, what is in them, and the commands that show them. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { createHash } from "node:crypto";
 import type { AuditEvent } from "../../src/event.ts";
-import { Cluster, READER } from "./harness.ts";
+import { Cluster, READER, SLOWEST_MS } from "./harness.ts";
 import { RawClient } from "./mcp.ts";
 import { eventually } from "./processes.ts";
+
+setDefaultTimeout(SLOWEST_MS);
 
 let cluster: Cluster;
 let began: number;
@@ -53,7 +55,9 @@ describe("a session's events", () => {
 
   test("are these, in this order", () => {
     const told = events.map(({ event, method, tool, outcome, success }) =>
-      [event.replace("mcp.session.", ""), method, tool, outcome ?? success].filter((each) => each !== undefined).join(" "),
+      [event.replace("mcp.session.", ""), method, tool, outcome ?? success]
+        .filter((each) => each !== undefined)
+        .join(" "),
     );
     // the proxy writes start and end, the agent ships the rest
     expect(told.toSorted()).toEqual(
@@ -163,7 +167,9 @@ describe("failures are there too", () => {
     await using client = new RawClient(cluster, "bob", "nothing");
     await client.initialize();
     const starts = await cluster.events("--event=mcp.session.start", "--app=nothing");
-    expect(starts).toMatchObject([{ user: "bob", success: false, error: 'no such app "nothing", or you may not reach it' }]);
+    expect(starts).toMatchObject([
+      { user: "bob", success: false, error: 'no such app "nothing", or you may not reach it' },
+    ]);
   });
 });
 

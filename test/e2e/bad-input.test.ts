@@ -1,10 +1,12 @@
 /** Bad input at each step: one clear error with a hint, exit code 1 or 2, and nothing lost by it. */
 import { Database } from "bun:sqlite";
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readFileSync, statSync } from "node:fs";
-import { Cluster, PASSWORD, READER, role, SELF, writeAgentConfig } from "./harness.ts";
+import { Cluster, PASSWORD, READER, role, SELF, SLOWEST_MS, writeAgentConfig } from "./harness.ts";
 import { RawClient } from "./mcp.ts";
 import type { Ended } from "./processes.ts";
+
+setDefaultTimeout(SLOWEST_MS);
 
 let cluster: Cluster;
 const OTHER_PIN = `sha256:${"0".repeat(64)}`;
@@ -58,7 +60,11 @@ describe("the configuration", () => {
     cluster.place.cli([service, "start", "-c", cluster.place.file(name, content)]);
 
   test("an unknown key, with its place and the nearest spelling", async () => {
-    const result = await start("proxy", "typo.yaml", "version: v1\nproxy_service:\n  enabled: true\n  listn_addr: x:1\n");
+    const result = await start(
+      "proxy",
+      "typo.yaml",
+      "version: v1\nproxy_service:\n  enabled: true\n  listn_addr: x:1\n",
+    );
     const { error, hint } = oneError(result, 2);
     expect(error).toBe(`${cluster.place.path("typo.yaml")}:4:3: proxy_service.listn_addr: unknown key`);
     expect(hint).toBe("did you mean: listen_addr");
@@ -71,10 +77,20 @@ describe("the configuration", () => {
       app_service: { enabled: true, apps },
     });
     const mcp = { command: "true", run_as_host_user: SELF };
-    const { error, hint } = oneError(await start("agent", "a.yaml", agent([{ name: "x", mcp: { run_as_host_user: SELF } }])), 2);
+    const { error, hint } = oneError(
+      await start("agent", "a.yaml", agent([{ name: "x", mcp: { run_as_host_user: SELF } }])),
+      2,
+    );
     expect(error).toContain("app_service.apps[0].mcp.command: is required");
     expect(hint).toContain("command:");
-    const twice = await start("agent", "b.yaml", agent([{ name: "x", mcp }, { name: "x", mcp }]));
+    const twice = await start(
+      "agent",
+      "b.yaml",
+      agent([
+        { name: "x", mcp },
+        { name: "x", mcp },
+      ]),
+    );
     expect(twice).toMatchObject({ code: 2, stdout: "" });
     const upper = await start("agent", "c.yaml", agent([{ name: "Not A Name", mcp }]));
     expect(upper).toMatchObject({ code: 2, stdout: "" });
@@ -171,7 +187,11 @@ describe("joining", () => {
 });
 
 describe("users and logging in", () => {
-  const login = (flags: Record<string, string>, stdin = `${PASSWORD}\n`, home = cluster.home("alice")): Promise<Ended> => {
+  const login = (
+    flags: Record<string, string>,
+    stdin = `${PASSWORD}\n`,
+    home = cluster.home("alice"),
+  ): Promise<Ended> => {
     const all = { proxy: cluster.address, user: "alice", ...flags };
     const words = Object.entries(all).map(([name, value]) => `--${name}=${value}`);
     return cluster.place.cli(["client", "login", ...words, "--password-stdin"], { home, stdin });
@@ -221,7 +241,12 @@ describe("users and logging in", () => {
 
   test("not logged in", async () => {
     const home = cluster.place.path("stranger");
-    for (const args of [["client", "ls"], ["client", "config", "demo"], ["client", "status"], ["client", "logout"]]) {
+    for (const args of [
+      ["client", "ls"],
+      ["client", "config", "demo"],
+      ["client", "status"],
+      ["client", "logout"],
+    ]) {
       const { error, hint } = oneError(await cluster.place.cli(args, { home }), 1);
       expect(error).toBe("not logged in");
       expect(hint).toBe("mcpgate client login --proxy=HOST:PORT --user=NAME");

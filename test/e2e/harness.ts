@@ -21,6 +21,7 @@ import { join } from "node:path";
 import { stringify } from "yaml";
 import type { AuditEvent } from "../../src/event.ts";
 import {
+  argvOf,
   descendants,
   type Ended,
   eventually,
@@ -29,6 +30,9 @@ import {
   type Service,
   startService,
 } from "./processes.ts";
+
+/** Of a test, and of setting up: generous for machines that are busy; nothing here waits for it to pass. */
+export const SLOWEST_MS = 20_000;
 
 export const ROOT = join(import.meta.dir, "../..");
 export const FIXTURES = join(import.meta.dir, "../fixtures");
@@ -86,6 +90,8 @@ export class Place {
   readonly dir: string;
   /** The binary, under a name in `dir` that every OS user may run. */
   readonly bin: string;
+
+  readonly #services: Service[] = [];
 
   private constructor(dir: string) {
     this.dir = dir;
@@ -152,7 +158,15 @@ export class Place {
   }
 
   start(args: string[], { home, env = {}, cwd = this.dir, user }: CliOptions = {}): Service {
-    return startService(this.argv(args, user), { env: { ...this.env(home), ...env }, cwd });
+    const service = startService(this.argv(args, user), { env: { ...this.env(home), ...env }, cwd });
+    this.#services.push(service);
+    return service;
+  }
+
+  /** For a set-up that failed: nothing of it stays. */
+  async abandon(): Promise<void> {
+    for (const service of this.#services.reverse()) await service.stop("SIGKILL");
+    await this.close();
   }
 
   /** Removes the directory and answers with what was still running; a test wants that to be nothing. */
@@ -193,6 +207,11 @@ export interface ClusterOptions {
   users?: Record<string, string[]>;
   /** Role documents, made before the users. */
   roles?: object[];
+  /** Further keys of the agent's app_service. */
+  appService?: object;
+  /** Where agents and clients dial, if not where the proxy listens; told where that is, each time that it starts. */
+  publicAddr?: string;
+  onListening?: (address: string) => void;
 }
 
 /** Reads, and nothing else: lists are filtered for it, and calls denied. */
@@ -226,9 +245,20 @@ export class Cluster {
     this.pin = pin;
   }
 
-  static async start({ apps = ["demo", "echo"], users = {}, roles = [] }: ClusterOptions = {}): Promise<Cluster> {
+  static async start(options: ClusterOptions = {}): Promise<Cluster> {
     const place = await Place.open();
-    const { proxy, address, pin } = await startProxy(place);
+    try {
+      return await Cluster.#startIn(place, options);
+    } catch (error) {
+      await place.abandon();
+      throw error;
+    }
+  }
+
+  static async #startIn(place: Place, options: ClusterOptions): Promise<Cluster> {
+    const { apps = ["demo", "echo"], users = {}, roles = [], publicAddr, onListening, appService } = options;
+    const { proxy, address, pin, listening } = await startProxy(place, publicAddr);
+    onListening?.(listening);
     const token = place.file("token", await place.ok(["tokens", "add", "--type=app", "--format=text"]));
     const known = knownApps(place);
     place.folder("files");
@@ -236,6 +266,9 @@ export class Cluster {
       place,
       { address, pin, token },
       apps.map((app) => (typeof app === "string" ? known[app] : typeof app === "function" ? app(place) : app)),
+      "agent.yaml",
+      place.dir,
+      appService,
     );
     const agent = place.start(["agent", "start", "-c", place.path("agent.yaml")]);
     const cluster = new Cluster(place, proxy, agent, address, pin);
@@ -293,7 +326,8 @@ export class Cluster {
 
   /** Pids of the servers that the agent runs. */
   servers(): number[] {
-    return descendants(this.agent.pid);
+    // The service that we started may be the guard of the agent proper: of them both the servers are left.
+    return descendants(this.agent.pid).filter((pid) => !argvOf(pid).join(" ").includes(" agent start "));
   }
 
   /** The lines that the echo server received. */
@@ -326,21 +360,25 @@ export class Cluster {
 }
 
 /** On any free port first; the configuration then names the port, so that it can start again there. */
-export async function startProxy(place: Place): Promise<{ proxy: Service; address: string; pin: string }> {
+export async function startProxy(
+  place: Place,
+  publicAddr?: string,
+): Promise<{ proxy: Service; address: string; pin: string; listening: string }> {
   const write = (listen_addr: string) =>
     place.file("proxy.yaml", {
       version: "v1",
       mcpgate: { data_dir: place.dir },
-      proxy_service: { enabled: true, listen_addr },
+      proxy_service: { enabled: true, listen_addr, ...(publicAddr === undefined ? {} : { public_addr: publicAddr }) },
     });
   write("127.0.0.1:0");
   const proxy = place.start(["proxy", "start"]);
   const line = await proxy.ready;
   const address = /127\.0\.0\.1:\d+/.exec(line)?.[0] ?? "";
+  const listening = /listening on (127\.0\.0\.1:\d+)/.exec(line)?.[1] ?? address;
   const pin = /sha256:[0-9a-f]{64}/.exec(line)?.[0] ?? "";
   if (address === "" || pin === "") throw new Error(`the proxy said: ${line}`);
-  write(address);
-  return { proxy, address, pin };
+  write(listening);
+  return { proxy, address, pin, listening };
 }
 
 export function writeAgentConfig(
@@ -349,6 +387,7 @@ export function writeAgentConfig(
   apps: AppDocument[],
   name = "agent.yaml",
   dataDir = place.dir,
+  service: object = {},
 ): string {
   return place.file(name, {
     version: "v1",
@@ -358,6 +397,6 @@ export function writeAgentConfig(
       join_params: { method: "token", token_name: o.token },
       ca_pin: o.pin,
     },
-    app_service: { enabled: true, apps },
+    app_service: { enabled: true, apps, ...service },
   });
 }

@@ -1,14 +1,17 @@
 /** Beginnings and ends: what ends a session ends its server, and what is no end is survived. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
-import { Cluster, READER, role } from "./harness.ts";
+import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { Cluster, READER, role, SELF, SLOWEST_MS } from "./harness.ts";
 import { RawClient } from "./mcp.ts";
 import { eventually, isAlive } from "./processes.ts";
+
+setDefaultTimeout(SLOWEST_MS);
 
 let cluster: Cluster;
 
 beforeAll(async () => {
   cluster = await Cluster.start({
-    apps: ["demo", "echo"],
+    apps: ["demo", "echo", { name: "deaf", mcp: { command: "sleep", args: ["1000"], run_as_host_user: SELF } }],
     roles: [READER],
     users: { alice: ["mcp-user"], bob: ["reader"] },
   });
@@ -27,7 +30,8 @@ afterEach(async () => {
 const text = (answer: { result?: Record<string, unknown> }): string =>
   (answer.result as { content?: { text: string }[] } | undefined)?.content?.[0]?.text ?? JSON.stringify(answer);
 
-const serverPid = async (client: RawClient): Promise<number> => JSON.parse(text(await client.call("read_host_info"))).pid;
+const serverPid = async (client: RawClient): Promise<number> =>
+  JSON.parse(text(await client.call("read_host_info"))).pid;
 
 async function open(app = "demo", user = "alice"): Promise<RawClient> {
   const client = new RawClient(cluster, user, app);
@@ -105,8 +109,7 @@ describe("the agent ends", () => {
   test("by SIGKILL: its servers die with it, and its events are not lost", async () => {
     await using client = await open("demo", "bob");
     const pid = await serverPid(client);
-    cluster.agent.stop("SIGKILL");
-    await cluster.agent.exited;
+    await cluster.agent.stop("SIGKILL");
     await eventually(() => !isAlive(pid));
     await cluster.startAgent();
     const calls = await cluster.eventsOnce(
@@ -115,9 +118,21 @@ describe("the agent ends", () => {
       "--event=mcp.session.request",
     );
     expect(calls.at(-1)).toMatchObject({ tool: "read_host_info", success: true });
-    expect((await client.call("echo", { message: "x" })).error).toBeDefined();
+    // and the client goes on with a new one
+    expect(text(await client.call("echo", { message: "x" }))).toBe("x");
     await client.end();
   });
+});
+
+test("an agent that is killed takes a server with it that hears nothing of the end of its input", async () => {
+  await using client = new RawClient(cluster, "alice", "deaf");
+  const pid = await eventually(() =>
+    cluster.servers().find((each) => readFileSync(`/proc/${each}/cmdline`, "utf8").startsWith("sleep\0")),
+  );
+  await cluster.agent.stop("SIGKILL");
+  await eventually(() => !isAlive(pid));
+  await cluster.startAgent();
+  await client.end();
 });
 
 describe("the proxy restarts", () => {
@@ -164,8 +179,9 @@ describe("the admin ends a session", () => {
     await act(session?.sid ?? "");
     const { error } = await answer;
     await eventually(() => !isAlive(pid), { ms: 5_000 });
-    // the client stays an MCP server that answers
-    expect((await client.call("echo", { message: "x" })).error).toBeDefined();
+    // the client stays an MCP server that answers: with a new session, or with why there is none
+    const { result, error: refused } = await client.call("echo", { message: "x" });
+    expect(result === undefined).toBe(refused !== undefined);
     expect((await client.end()).code).toBe(0);
     return error?.message ?? "";
   }

@@ -1,8 +1,11 @@
 /** `client connect` when it can't: it stays an MCP server that says what to do, and works once that was done. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+
 import { Database } from "bun:sqlite";
-import { type AppDocument, Cluster, SELF } from "./harness.ts";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { type AppDocument, Cluster, SELF, SLOWEST_MS } from "./harness.ts";
 import { connectV1, connectV2, RawClient, textOf } from "./mcp.ts";
+
+setDefaultTimeout(SLOWEST_MS);
 
 let cluster: Cluster;
 
@@ -19,7 +22,10 @@ beforeAll(async () => {
       app("missing", { command: "no-such-command" }),
       app("absolute", { command: "/nowhere/server" }),
       app("stranger", { run_as_host_user: "no-such-user" }),
-      app("dies", { command: "/bin/sh", args: ["-c", "read line; echo starting up >&2; echo no database >&2; exit 3"] }),
+      app("dies", {
+        command: "/bin/sh",
+        args: ["-c", "read line; echo starting up >&2; echo no database >&2; exit 3"],
+      }),
     ],
     users: { alice: ["mcp-user"] },
   });

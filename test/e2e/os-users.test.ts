@@ -1,9 +1,11 @@
 /** Two OS users: the agent starts servers as another one, and the client is run by one who may nothing else. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { Cluster, isRoot, knownApps, OTHER, Place, SELF } from "./harness.ts";
+import { Cluster, isRoot, knownApps, OTHER, type Place, SELF, SLOWEST_MS } from "./harness.ts";
 import { RawClient } from "./mcp.ts";
+
+setDefaultTimeout(SLOWEST_MS);
 
 let cluster: Cluster;
 let home: string;

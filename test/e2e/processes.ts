@@ -41,8 +41,6 @@ export interface Service {
   stop(signal?: NodeJS.Signals): Promise<number>;
 }
 
-const services = new Set<Service>();
-
 export function startService(argv: string[], { env, cwd }: SpawnOptions): Service {
   const child = Bun.spawn(argv, {
     env,
@@ -50,7 +48,6 @@ export function startService(argv: string[], { env, cwd }: SpawnOptions): Servic
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",
-    detached: true,
   });
   let [stdout, stderr] = ["", ""];
   const ready = Promise.withResolvers<string>();
@@ -67,7 +64,6 @@ export function startService(argv: string[], { env, cwd }: SpawnOptions): Servic
   ]);
   const exited = Promise.all([child.exited, streams]).then(([code]) => {
     ready.reject(new Error(`${argv.slice(1).join(" ")} ended with code ${code} before it was ready:\n${stderr}`));
-    services.delete(service);
     return code;
   });
   const service: Service = {
@@ -81,7 +77,6 @@ export function startService(argv: string[], { env, cwd }: SpawnOptions): Servic
       return exited;
     },
   };
-  services.add(service);
   return service;
 }
 
@@ -101,22 +96,24 @@ export function processesWith(marker: string): Found[] {
   for (const name of process.platform === "linux" ? readdirSync("/proc") : []) {
     const pid = Number(name);
     if (!Number.isInteger(pid) || pid === process.pid) continue;
-    const argv = slurp(pid, "cmdline").split("\0");
+    const argv = argvOf(pid);
     if (argv.length > 1 && `${argv.join("\0")}\0${slurp(pid, "environ")}`.includes(marker)) found.push({ pid, argv });
   }
   return found;
 }
 
-/** All processes that `pid` started, and those that they started. */
-export function descendants(pid: number): number[] {
+export const argvOf = (pid: number): string[] => slurp(pid, "cmdline").split("\0");
+
+/** All processes that `pid` started, and those that they started; with `depth` 1 the former only. */
+export function descendants(pid: number, depth = Number.POSITIVE_INFINITY): number[] {
   const parents = new Map<number, number>();
   for (const name of readdirSync("/proc")) {
     const parent = /\) \S (\d+)/.exec(slurp(Number(name), "stat"))?.[1];
     if (parent !== undefined) parents.set(Number(name), Number(parent));
   }
-  const within = (each: number | undefined): boolean =>
-    each !== undefined && (each === pid || within(parents.get(each)));
-  return [...parents.keys()].filter((each) => each !== pid && within(each));
+  const within = (each: number | undefined, steps: number): boolean =>
+    each !== undefined && (each === pid || (steps > 0 && within(parents.get(each), steps - 1)));
+  return [...parents.keys()].filter((each) => each !== pid && within(each, depth));
 }
 
 export function isAlive(pid: number): boolean {
@@ -131,7 +128,10 @@ function slurp(pid: number, file: string): string {
   }
 }
 
-/** Waits for what has no event here: another process's state. Answers with the first value that is not undefined or false. */
+/**
+ * Waits for what has no event here: another process's state. Answers with the first value that is not undefined or false.
+ * Gives up before the runner does, which would kill what other tests need.
+ */
 export async function eventually<T>(
   what: () => T | Promise<T>,
   { ms = 10_000, every = 20 }: { ms?: number; every?: number } = {},

@@ -1,5 +1,5 @@
 /** Real MCP servers and the SDK's client of the revisions with a handshake, with mcpgate in between. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import {
   CreateMessageRequestSchema,
@@ -7,8 +7,10 @@ import {
   ListRootsRequestSchema,
   McpError,
 } from "@modelcontextprotocol/sdk/types.js";
-import { Cluster, READER } from "./harness.ts";
+import { Cluster, READER, SLOWEST_MS } from "./harness.ts";
 import { connectV1, textOf } from "./mcp.ts";
+
+setDefaultTimeout(SLOWEST_MS);
 
 let cluster: Cluster;
 

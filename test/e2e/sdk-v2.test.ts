@@ -1,7 +1,9 @@
 /** The client of revision 2026-07-28, which has no handshake, with servers that know it and servers that don't. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
-import { Cluster, READER } from "./harness.ts";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { Cluster, READER, SLOWEST_MS } from "./harness.ts";
 import { connectV2, textOf } from "./mcp.ts";
+
+setDefaultTimeout(SLOWEST_MS);
 
 let cluster: Cluster;
 

@@ -1,17 +1,19 @@
 /** The seed, step by step: configure the agent, configure the user, connect; with the seed's own documents. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, existsSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
 import { parse } from "yaml";
 import type { AuditEvent } from "../../src/event.ts";
-import { FIXTURES, isRoot, NODE, OTHER, PASSWORD, PATH, Place, SELF, startProxy } from "./harness.ts";
+import { FIXTURES, isRoot, NODE, OTHER, PASSWORD, PATH, Place, SELF, SLOWEST_MS, startProxy } from "./harness.ts";
 import { textOf } from "./mcp.ts";
 import { runCommand, type Service } from "./processes.ts";
 
 const seed = (name: string): string => readFileSync(join(FIXTURES, "seed", name), "utf8");
 const hostUser = isRoot ? OTHER.name : SELF;
+
+setDefaultTimeout(SLOWEST_MS);
 
 let place: Place;
 let proxy: { proxy: Service; address: string; pin: string };
@@ -23,7 +25,10 @@ function agentConfig(document: string): string {
     .replace('"/tmp/token"', place.path("token"))
     .replace("teleport.example.com:443", proxy.address)
     .replace("  proxy_server:", `  data_dir: ${place.dir}\n  ca_pin: ${proxy.pin}\n  proxy_server:`)
-    .replace('run_as_host_user: "docker"', `run_as_host_user: ${hostUser}\n      env: {PATH: "${place.path("bin")}"}`);
+    .replace(
+      /( *)run_as_host_user: "docker"/,
+      `$1run_as_host_user: ${hostUser}\n$1env: {PATH: "${place.path("bin")}"}`,
+    );
 }
 
 beforeAll(async () => {

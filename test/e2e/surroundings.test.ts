@@ -1,18 +1,23 @@
 /** Hostile working directories, stdout that is JSON-RPC and nothing else, and readers that take their time. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { closeSync, constants, existsSync, mkdirSync, openSync, readSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "yaml";
-import { Cluster, FIXTURES, NODE, SELF } from "./harness.ts";
+import { Cluster, FIXTURES, NODE, SELF, SLOWEST_MS } from "./harness.ts";
 import { RawClient } from "./mcp.ts";
 import { eventually } from "./processes.ts";
+
+setDefaultTimeout(SLOWEST_MS);
 
 let cluster: Cluster;
 let hostile: string;
 
 beforeAll(async () => {
   const junk = { command: NODE, args: [join(FIXTURES, "servers/junk.mjs")], run_as_host_user: SELF };
-  cluster = await Cluster.start({ apps: ["demo", "echo", { name: "junk", mcp: junk }], users: { alice: ["mcp-user"] } });
+  cluster = await Cluster.start({
+    apps: ["demo", "echo", { name: "junk", mcp: junk }],
+    users: { alice: ["mcp-user"] },
+  });
   hostile = makeHostile(cluster.place.path("hostile"));
 });
 
@@ -27,11 +32,12 @@ function makeHostile(dir: string): string {
   mkdirSync(join(dir, "node_modules/hono"), { recursive: true });
   const evil = `require("node:fs").appendFileSync(${JSON.stringify(join(dir, "owned"))}, "x\\n"); console.log("evil");\n`;
   const files = {
-    ".env": `MCPGATE_HOME=${dir}/home\nMCPGATE_CONFIG=${dir}/evil.yaml\nNODE_TLS_REJECT_UNAUTHORIZED=0\nBUN_OPTIONS=--preload=./evil.cjs\n`,
-    ".env.local": `MCPGATE_HOME=${dir}/home\n`,
-    ".env.production": `MCPGATE_HOME=${dir}/home\n`,
+    ".env": `MCPGATE_HOME=${cluster.home("alice")}\nMCPGATE_CONFIG=${dir}/evil.yaml\nNODE_TLS_REJECT_UNAUTHORIZED=0\nBUN_OPTIONS=--preload=./evil.cjs\n`,
+    ".env.local": `MCPGATE_HOME=${cluster.home("alice")}\n`,
+    ".env.production": `MCPGATE_HOME=${cluster.home("alice")}\n`,
     "bunfig.toml": 'preload = ["./evil.cjs"]\n[run]\nbun = true\n[test]\npreload = ["./evil.cjs"]\n',
-    "package.json": '{"type":"commonjs","main":"./evil.cjs","imports":{"#x":"./evil.cjs"},"sideEffects":["./evil.cjs"]}\n',
+    "package.json":
+      '{"type":"commonjs","main":"./evil.cjs","imports":{"#x":"./evil.cjs"},"sideEffects":["./evil.cjs"]}\n',
     "tsconfig.json": '{"compilerOptions":{"paths":{"*":["./evil.cjs"]},"jsxImportSource":"./evil.cjs"}}\n',
     "jsconfig.json": '{"compilerOptions":{"paths":{"*":["./evil.cjs"]}}}\n',
     "evil.cjs": evil,
@@ -53,9 +59,14 @@ describe("a hostile working directory", () => {
     expect(JSON.parse(stdout).map(({ name }: { name: string }) => name)).toEqual(["demo", "echo", "junk"]);
     expect(stderr).toBe("");
     expect(JSON.parse(await cluster.place.ok(["users", "ls", "--format=json"], { cwd: hostile }))).toHaveLength(1);
-    // where the environment says nothing, a .env does not say it instead
+    // where the environment says nothing, a .env that leads to somebody's login does not say it instead
     const bare = { PATH: process.env.PATH ?? "", HOME: cluster.place.path("bare") };
-    const status = Bun.spawn([cluster.place.bin, "client", "status"], { env: bare, cwd: hostile, stdout: "pipe", stderr: "pipe" });
+    const status = Bun.spawn([cluster.place.bin, "client", "status"], {
+      env: bare,
+      cwd: hostile,
+      stdout: "pipe",
+      stderr: "pipe",
+    });
     expect(await status.stderr.text()).toStartWith("mcpgate: error: not logged in\n");
     expect(owned()).toBe(false);
   });
@@ -133,7 +144,10 @@ describe("stdout", () => {
     });
     closeSync(writer);
     // nobody reads until the server has answered
-    await cluster.eventsOnce((events) => events.some(({ size = 0 }) => size > 5_000_000), "--event=mcp.session.response");
+    await cluster.eventsOnce(
+      (events) => events.some(({ size = 0 }) => size > 5_000_000),
+      "--event=mcp.session.response",
+    );
     const chunks: Buffer[] = [];
     const chunk = Buffer.alloc(64 * 1024);
     for (;;) {
@@ -163,10 +177,14 @@ describe("stdout", () => {
     const hello = { protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "head", version: "1" } };
     child.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", id: 1, method: "initialize", params: hello })}\n`);
     await child.stdin.flush();
-    expect(JSON.parse(await child.stdout.text())).toMatchObject({ id: 1, result: {} });
-    child.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", id: 2, method: "ping" })}\n`);
-    await child.stdin.flush();
-    await child.exited;
+    const { value } = await child.stdout.getReader().read();
+    expect(JSON.parse(new TextDecoder().decode(value))).toMatchObject({ id: 1, result: {} });
+    // `head` is gone by now, or soon
+    await eventually(async () => {
+      child.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", id: crypto.randomUUID(), method: "ping" })}\n`);
+      await child.stdin.flush();
+      return child.exitCode !== null;
+    });
     expect(await child.stderr.text()).not.toContain("    at ");
     await eventually(() => cluster.servers().length === 0);
     await eventually(async () => (await cluster.sessions()).length === 0);

@@ -223,15 +223,26 @@ describe("update", () => {
     expect(parsed(toClient)).toEqual([result(1, { tools: [{ name: "b" }] })]);
   });
 
-  test("tells the client about the lists that changed, where the server said that it would", () => {
+  test("tells the client about the lists that changed, whether or not the server would", () => {
     expect(methods(handshake({ tools: ["a"] }, true).gate.update(rulesOf({ tools: ["b"] })).toClient)).toEqual([
       "notifications/tools/list_changed",
     ]);
     expect(handshake({ tools: ["a"] }, true).gate.update(rulesOf({ tools: ["a"] })).toClient).toEqual([]);
-    expect(handshake({ tools: ["a"] }, false).gate.update(rulesOf({ tools: ["b"] })).toClient).toEqual([]);
+    expect(methods(handshake({ tools: ["a"] }, false).gate.update(rulesOf({ tools: ["b"] })).toClient)).toEqual([
+      "notifications/tools/list_changed",
+    ]);
     expect(methods(handshake({ tools: ["a"] }, true).gate.update(rulesOf({ tools: ["*"] })).toClient)).toEqual([
       "notifications/tools/list_changed",
+      "notifications/prompts/list_changed",
       "notifications/resources/list_changed",
+    ]);
+    const session = openSession({ tools: ["a"] });
+    session.client(request(0, "initialize", {}));
+    session.server(result(0, { capabilities: { tools: {} } }));
+    session.client(notification("notifications/initialized"));
+    // A list that the server does not have changes for nobody.
+    expect(methods(session.gate.update(rulesOf({ tools: ["*"] })).toClient)).toEqual([
+      "notifications/tools/list_changed",
     ]);
   });
 
@@ -264,6 +275,20 @@ describe("update", () => {
     expect(session.server(notification("notifications/cancelled", { requestId: "l1" })).toClient).toHaveLength(1);
     expect(session.gate.update(rulesOf({ tools: ["c"] })).toClient).toEqual([]);
     expect(session.gate.openRequests()).toBe(1);
+  });
+
+  test("2026-07-28: also over those that the server does not know of, once it said what lists it has", () => {
+    const session = openSession({ tools: ["a"] });
+    const key = "io.modelcontextprotocol/subscriptionId";
+    session.client(request(0, "server/discover", {}));
+    session.server(result(0, { capabilities: { tools: {} } }));
+    session.client(request("l1", "subscriptions/listen", { notifications: { toolsListChanged: true } }));
+    session.server(
+      notification("notifications/subscriptions/acknowledged", { _meta: { [key]: "l1" }, notifications: {} }),
+    );
+    expect(parsed(session.gate.update(rulesOf({ tools: ["b"] })).toClient)).toEqual([
+      notification("notifications/tools/list_changed", { _meta: { [key]: "l1" } }),
+    ]);
   });
 });
 
@@ -361,7 +386,7 @@ test("whatever comes, each line of a step ends in a line feed and is JSON, and n
       for (const [client, bytes] of lines) {
         const step = client ? gate.fromClient(bytes) : gate.fromServer(bytes);
         for (const out of [...step.toClient, ...step.toServer]) {
-          expect(text(out).indexOf("\n")).toBe(out.length === text(out).length ? out.length - 1 : text(out).length - 1);
+          expect(out.indexOf(0x0a)).toBe(out.length - 1);
           JSON.parse(text(out));
         }
         if (step.toServer.length > 0) expect(text(step.toServer[0])).not.toContain('"name":"b"');

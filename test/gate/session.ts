@@ -13,6 +13,7 @@ export const text = (line: Uint8Array | undefined): string => decoder.decode(lin
 export const rulesOf = (allow: McpRules, deny: McpRules = {}): AppRules => ({
   v: 1,
   roles: [{ role: "dev", allow, deny }],
+  facts: { user: { name: "alice", roles: ["dev"], traits: {} }, app: { name: "everything", labels: { env: "test" } } },
 });
 
 export interface Session {

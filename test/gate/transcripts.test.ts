@@ -4,7 +4,7 @@
  * not happen.
  *
  *     role          {"allow": {"tools": ["read"]}, "deny": {}}
- *     client sends  {"jsonrpc": …}        `<0d>` is the byte 0x0d
+ *     client sends  {"jsonrpc": …}        `<0d>` is the byte 0x0d, `<repeat 3 ab>` is ababab
  *       server sees  same                 the very bytes; or `error ID CODE text`, or the JSON text itself
  *       client sees  error null -32600 a key is there twice
  */
@@ -55,7 +55,7 @@ function readTranscript(name: string) {
 
 /** The line's bytes, with a line feed. */
 function rawBytes(row: string): Uint8Array {
-  const parts = row.split(/<([0-9a-f]{2})>/);
+  const parts = row.replace(/<repeat (\d+) ([^>]+)>/g, (_, n: string, what: string) => what.repeat(Number(n))).split(/<([0-9a-f]{2})>/);
   return Buffer.concat([
     ...parts.map((part, i) => (i % 2 === 0 ? Buffer.from(part) : Buffer.from(part, "hex"))),
     Buffer.from("\n"),

@@ -12,6 +12,7 @@ const grant: Grant = {
   sid: "session-1",
   attach: "attach-1",
   user: "alice",
+  traits: { team: ["data"] },
   app: "everything",
   agent: "agent-1",
   client_jkt: stranger.jkt,

@@ -223,6 +223,17 @@ describe("decode", () => {
     expect(performance.now() - started).toBeLessThan(2000);
   });
 
+  test("what ends or breaks a long string, at any place of a word", () => {
+    for (let length = 120; length < 180; length += 1) {
+      const x = "x".repeat(length);
+      accepted(withMember(`["${x}\\"${x}","${x}\\\\",1,"${x}é${x}"]`));
+      refused(withMember(`"${x}\\"`));
+      refused(withMember(`"${x}\\q${x}"`));
+      refused(withMember(`"${x}\u0001${x}"`));
+      refused(withMember(`"${x}"${x}"`));
+    }
+  });
+
   test("a view into a larger buffer, at any alignment", () => {
     const text = line(withMember(`"${"x".repeat(200)}"`));
     for (let shift = 0; shift < 8; shift += 1) {

@@ -45,12 +45,17 @@ describe("compilePattern", () => {
     );
   });
 
-  test.each(["^(a$", "^a{2,1}$", "^(?=a)$", "^((a{1000}){1000}){1000}$", `^${"a".repeat(2000)}$`, "x".repeat(1025)])(
-    "refuses %s",
-    (pattern) => {
-      expect(() => compilePattern(pattern)).toThrow(Failure);
-    },
-  );
+  test.each([
+    "^(a$",
+    "^a{2,1}$",
+    "^(?=a)$",
+    "^((a{1000}){1000}){1000}$",
+    `^${"a{999}".repeat(100)}$`,
+    `^${"a".repeat(2000)}$`,
+    "x".repeat(1025),
+  ])("refuses %s", (pattern) => {
+    expect(() => compilePattern(pattern)).toThrow(Failure);
+  });
 
   test("is linear where a backtracking engine is not", () => {
     const matches = compilePattern("^(a+)+$");

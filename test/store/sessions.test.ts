@@ -37,14 +37,22 @@ test("opening twice is opening once", async () => {
   expect(both.map((o) => o.created).sort()).toEqual([false, true]);
 });
 
-test("another user, app or key does not get in, and an ended session is gone", async () => {
+test("another user or app does not get in, and an ended session is gone", async () => {
   await open("s1");
-  for (const more of [{ user: "bob" }, { app: "other" }, { clientJkt: "k2" }]) {
+  for (const more of [{ user: "bob" }, { app: "other" }]) {
     await expect(open("s1", more)).rejects.toMatchObject({ code: "conflict" });
   }
   await endSessions(store, { sid: "s1" }, "killed", 5);
   await expect(open("s1")).rejects.toMatchObject({ code: "session_gone" });
   await expect(open("s1", { user: "bob" })).rejects.toMatchObject({ code: "conflict" });
+});
+
+test("the user's next login takes over, and the session ends with it", async () => {
+  await open("s1");
+  expect(await open("s1", { clientJkt: "k2" })).toMatchObject({ created: false, session: { clientJkt: "k2" } });
+  expect(await endSessions(store, { clientJkt: "k" }, "logged out", 5)).toEqual([]);
+  expect(await endSessions(store, { clientJkt: "k2" }, "logged out", 5)).toMatchObject([{ sid: "s1" }]);
+  await expect(open("s1", { clientJkt: "k3" })).rejects.toMatchObject({ code: "session_gone" });
 });
 
 test("sessions end by what they have in common, once", async () => {

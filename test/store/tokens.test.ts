@@ -59,6 +59,7 @@ test("what is no token is refused as an unknown one is", async () => {
 });
 
 test("a lifetime out of range is refused", async () => {
+  expect((await add({ ttl: 1, now: 1000 })).expiresAt).toBe(2000);
   for (const ttl of [0, -5, TOKEN_TTL.max + 1, Number.NaN]) {
     await expect(add({ ttl })).rejects.toMatchObject({ code: "invalid" });
   }

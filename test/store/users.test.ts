@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { addLogin, checkLogin, LOGIN_TTL, revokeLogins } from "../../src/store/logins.ts";
 import { policyRevision } from "../../src/store/meta.ts";
 import { openStore } from "../../src/store/open.ts";
-import { effectiveRoles, putRole, removeRole } from "../../src/store/roles.ts";
+import { loadSubject, putRole, removeRole } from "../../src/store/roles.ts";
 import type { Store } from "../../src/store/store.ts";
 import {
   acceptInvite,
@@ -14,7 +14,7 @@ import {
   listUsers,
   passwordHash,
   removeUser,
-  setUserRoles,
+  updateUser,
 } from "../../src/store/users.ts";
 
 let store: Store;
@@ -36,8 +36,8 @@ test("users keep the order of their roles, are unique, and begin without a passw
   await add("bob", ["auditor", "mcp-user", "auditor"]);
   await add("alice");
   expect(await listUsers(store)).toEqual([
-    { name: "alice", roles: ["mcp-user"], active: false, createdAt: now },
-    { name: "bob", roles: ["auditor", "mcp-user"], active: false, createdAt: now },
+    { name: "alice", roles: ["mcp-user"], traits: {}, active: false, createdAt: now },
+    { name: "bob", roles: ["auditor", "mcp-user"], traits: {}, active: false, createdAt: now },
   ]);
   expect(await passwordHash(store, "bob")).toBeUndefined();
   await expect(add("bob")).rejects.toMatchObject({ code: "already_exists" });
@@ -52,11 +52,11 @@ test("a role that is not there is refused, and nothing has changed", async () =>
   expect(await listUsers(store)).toEqual([]);
   await add("bob");
   const revision = await policyRevision(store);
-  await expect(setUserRoles(store, "bob", ["nope"])).rejects.toMatchObject({ code: "invalid" });
-  await expect(setUserRoles(store, "bob", [])).rejects.toMatchObject({ code: "invalid" });
+  await expect(updateUser(store, "bob", { roles: ["nope"] })).rejects.toMatchObject({ code: "invalid" });
+  await expect(updateUser(store, "bob", { roles: [] })).rejects.toMatchObject({ code: "invalid" });
   expect((await getUser(store, "bob")).roles).toEqual(["mcp-user"]);
   expect(await policyRevision(store)).toBe(revision);
-  await setUserRoles(store, "bob", ["auditor"]);
+  await updateUser(store, "bob", { roles: ["auditor"] });
   expect(await policyRevision(store)).toBe(revision + 1);
 });
 
@@ -68,18 +68,37 @@ test("a role that users hold stays; one that nobody holds goes", async () => {
     code: "conflict",
     message: "users hold the role read-only: bob",
   });
-  expect((await effectiveRoles(store, "bob")).map((role) => role.metadata.name)).toEqual(["read-only"]);
-  await setUserRoles(store, "bob", ["mcp-user"]);
+  expect((await loadSubject(store, "bob")).roles.map((role) => role.metadata.name)).toEqual(["read-only"]);
+  await updateUser(store, "bob", { roles: ["mcp-user"] });
   await removeRole(store, "read-only");
   await expect(removeRole(store, "read-only")).rejects.toMatchObject({ code: "not_found" });
-  await expect(effectiveRoles(store, "nobody")).rejects.toMatchObject({ code: "not_found" });
+  await expect(loadSubject(store, "nobody")).rejects.toMatchObject({ code: "not_found" });
 });
 
 test("a role's document that cannot be read allows nothing, rather than being left out", async () => {
   await putRole(store, readOnly, { replace: false, now });
   await add("bob", ["mcp-user", "read-only"]);
   await store.updateTable("roles").set({ document: '{"kind":"role"}' }).where("name", "=", "read-only").execute();
-  await expect(effectiveRoles(store, "bob")).rejects.toThrow();
+  await expect(loadSubject(store, "bob")).rejects.toThrow();
+});
+
+test("traits are set one by one, and travel with the roles", async () => {
+  await add("bob");
+  const revision = await policyRevision(store);
+  await updateUser(store, "bob", { traits: { team: ["data", "ops", "data"], none: [] } });
+  const updated = await updateUser(store, "bob", { traits: { team: ["web"], unix_login: ["bob"] } });
+  expect(updated.traits).toEqual({ team: ["web"], none: [], unix_login: ["bob"] });
+  expect((await updateUser(store, "bob", { traits: { none: null } })).traits).toEqual({
+    team: ["web"],
+    unix_login: ["bob"],
+  });
+  expect(await policyRevision(store)).toBe(revision + 3);
+  expect(await loadSubject(store, "bob")).toMatchObject({ name: "bob", traits: { team: ["web"] } });
+  for (const traits of [{ "": ["a"] }, { a: [""] }, { a: ["x".repeat(257)] }, { a: ["\n"] }, { __proto__x: ["a"] }]) {
+    await expect(updateUser(store, "bob", { traits })).rejects.toMatchObject({ code: "invalid" });
+  }
+  const many = Object.fromEntries(Array.from({ length: 64 }, (_, i) => [`t${i}`, ["x".repeat(256)]]));
+  await expect(updateUser(store, "bob", { traits: many })).rejects.toMatchObject({ code: "invalid" });
 });
 
 test("an invite works once, for an hour, and a newer one voids it", async () => {

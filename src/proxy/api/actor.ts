@@ -6,14 +6,13 @@ import type { EventName } from "../../event.ts";
 import { type Proof, verifyProof } from "../../identity/proof.ts";
 import { publicUrl } from "../../identity/url.ts";
 import { adminAllowed } from "../../rbac/access.ts";
-import type { Role } from "../../rbac/role.ts";
+import { locked, lockOn } from "../../rbac/lock.ts";
+import { activeLocks } from "../../store/locks.ts";
 import { checkLogin } from "../../store/logins.ts";
-import { effectiveRoles } from "../../store/roles.ts";
+import { loadSubject, type Subject } from "../../store/roles.ts";
 import type { ApiDeps, Connection } from "./deps.ts";
 
-export type Actor =
-  | { kind: "socket"; name: string }
-  | { kind: "user"; name: string; roles: Role[]; jkt: string; expiresAt: number };
+export type Actor = { kind: "socket"; name: string } | ({ kind: "user"; jkt: string; expiresAt: number } & Subject);
 
 /** Hono's types for this API. */
 export interface ApiEnv {
@@ -21,7 +20,7 @@ export interface ApiEnv {
   Variables: { actor: Actor };
 }
 
-export type Resource = "token" | "user" | "role" | "agent" | "session" | "event";
+export type Resource = "token" | "user" | "role" | "lock" | "agent" | "session" | "event";
 export type Verb = "list" | "read" | "create" | "update" | "delete";
 
 /** The peer's address as the listener saw it. */
@@ -58,8 +57,17 @@ async function actorOf(c: Context<ApiEnv>, deps: ApiDeps): Promise<Actor> {
   }
   const { jkt } = await proofOf(c, deps);
   const login = await checkLogin(deps.store, jkt, deps.now());
-  const roles = await effectiveRoles(deps.store, login.user);
-  return { kind: "user", name: login.user, roles, jkt, expiresAt: login.expiresAt };
+  const subject = await loadSubject(deps.store, login.user);
+  // Whoever is locked out may still leave.
+  if (c.req.path !== "/v1/logout") await refuseLocked(deps, subject);
+  return { kind: "user", ...subject, jkt, expiresAt: login.expiresAt };
+}
+
+/** Throws `Failure("locked")` when the user, or a role that they hold, is locked. */
+export async function refuseLocked(deps: Pick<ApiDeps, "store" | "now">, { name, roles }: Subject): Promise<void> {
+  const locks = await activeLocks(deps.store, deps.now());
+  const lock = lockOn(locks, { user: name, roles: roles.map(({ metadata }) => metadata.name) });
+  if (lock !== undefined) throw locked(lock);
 }
 
 /** The caller as a user. Throws `Failure("not_logged_in")` for the admin socket, which is nobody's. */
@@ -81,6 +89,8 @@ const attempts: Partial<Record<`${Resource}.${Verb}`, EventName>> = {
   "role.create": "role.create",
   "role.update": "role.update",
   "role.delete": "role.delete",
+  "lock.create": "lock.create",
+  "lock.delete": "lock.delete",
   "agent.delete": "agent.remove",
   "session.delete": "session.kill",
 };

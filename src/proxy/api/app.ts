@@ -27,29 +27,37 @@
  *
  * Operations of admins, P or socket; [resource verb] is what a role's `rules` must allow:
  *
- * | POST /v1/api/tokens            [token create]   | {type: "app", ttl_seconds?} → 201 {token, TOKEN, TRUST}; 10 s to 24 h, 30 min unless told |
+ * | POST /v1/api/tokens            [token create]   | {type: "app", ttl_seconds?} → 201 {token, TOKEN, TRUST}; 1 s to 24 h, 30 min unless told |
  * | GET /v1/api/tokens             [token list]     | → {tokens: [TOKEN]}, expired ones left out |
  * | POST /v1/api/tokens/revoke     [token delete]   | {token: the token or its id} → {id} |
  * | GET /v1/api/users              [user list]      | → {users: [USER]} |
  * | GET /v1/api/users/:name        [user read]      | → USER |
- * | POST /v1/api/users             [user create]    | {name, roles[]} → 201 {USER, INVITE} |
+ * | POST /v1/api/users             [user create]    | {name, roles[], traits?{name: [value]}} → 201 {USER, INVITE} |
  * | POST /v1/api/users/:name/invite [user update]   | no body → 201 {name, INVITE}: a new invite, the older is void |
- * | PATCH /v1/api/users/:name      [user update]    | {roles[]} → USER |
+ * | PATCH /v1/api/users/:name      [user update]    | {roles[]?, traits?{name: [value] or null}}: traits that are not named stay → USER |
  * | DELETE /v1/api/users/:name     [user delete]    | → {name, ended_sessions} |
  * | GET /v1/api/roles              [role list]      | → {roles: [ROLE]} |
  * | GET /v1/api/roles/:name        [role read]      | → ROLE |
- * | POST /v1/api/roles             [role create]    | the document → 201 {ROLE, created: true}; `already_exists` |
+ * | POST /v1/api/roles             [role create]    | the document, whose own tests must hold → 201 {ROLE, created: true}; `already_exists` |
  * | PUT /v1/api/roles/:name        [role create, update] | the document → {ROLE, created} |
  * | DELETE /v1/api/roles/:name     [role delete]    | → {name}; `conflict` for a preset, or while users hold it |
+ * | POST /v1/api/decisions         [role read, user read] | {user, app, method?, tool?, prompt?, resource?, arguments?: JSON as text, roles?: [documents in the place of stored ones]} → {allowed, reason, role?, path?, entry?} |
+ * | GET /v1/api/locks              [lock list]      | those in force → {locks: [LOCK]} |
+ * | GET /v1/api/locks/:name        [lock read]      | → LOCK |
+ * | POST /v1/api/locks             [lock create]    | the document → 201 {LOCK, created: true}; `already_exists` |
+ * | PUT /v1/api/locks/:name        [lock create, update] | the document → {LOCK, created} |
+ * | DELETE /v1/api/locks/:name     [lock delete]    | → {name} |
  * | GET /v1/api/agents             [agent list]     | → {agents: [{id, name, online, apps[], joined_at, last_seen_at or null}]} |
  * | DELETE /v1/api/agents/:name    [agent delete]   | name or id → {id, name, ended_sessions} |
  * | GET /v1/api/sessions           [session list]   | live ones → {sessions: [{sid, user, app, agent, remote, started_at, last_seen_at}]} |
  * | DELETE /v1/api/sessions/:sid   [session delete] | → {sid} |
  * | GET /v1/api/events             [event list]     | ?event=a,b &user= &app= &agent= &sid= &since= &until= &limit= (1 to 1000, 1000 unless told), and &before= or &after= |
+ * | GET /v1/api/audit/chains       [event list]     | ?before= &limit= → {chains: [{chain, kind, owner, public_jwk, jkt, n, hash, head}], more, signing_keys[]}, the newest first |
+ * | GET /v1/api/audit/lines        [event list]     | ?chain= &after= &since= &limit= → {lines: [{seq, n, uid, event, time, user, app, agent, sid, verdict, line}]} |
  *
- * TOKEN: id, type, created_at, expires_at, created_by. TRUST: public_addr, ca_pin?. USER: name, roles[], status
+ * TOKEN: id, type, created_at, expires_at, created_by. TRUST: public_addr, ca_pin?. USER: name, roles[], traits{}, status
  * ("active" or "invited"), created_at. INVITE: invite_url, invite_expires_at, TRUST. ROLE: name, preset, updated_at,
- * document (as it was given).
+ * document (as it was given). LOCK: name, target{kind, name}, message, expires_at or null, created_at, created_by, document.
  *
  * Events: without `after`, the newest `limit`, oldest first → {events[], more, cursor, before?}; while `more`, ask again
  * with `before` for the page further back; `cursor` is where a tail begins. With `after=N` (0: from the first), in the
@@ -60,11 +68,13 @@ import { Failure } from "../../errors.ts";
 import { type ApiEnv, authenticated } from "./actor.ts";
 import { agentRoutes } from "./agents.ts";
 import { appRoutes } from "./apps.ts";
+import { decisionRoutes } from "./decisions.ts";
 import type { ApiDeps } from "./deps.ts";
 import { discoveryRoutes } from "./discovery.ts";
 import { eventRoutes } from "./events.ts";
 import { inviteRoutes } from "./invite.ts";
 import { joinRoutes } from "./join.ts";
+import { lockRoutes } from "./locks.ts";
 import { loginRoutes } from "./login.ts";
 import { Passwords } from "./passwords.ts";
 import { roleRoutes } from "./roles.ts";
@@ -92,6 +102,8 @@ export function createApi(deps: ApiDeps): Hono<ApiEnv> {
   tokenRoutes(app, deps);
   userRoutes(app, deps);
   roleRoutes(app, deps);
+  lockRoutes(app, deps);
+  decisionRoutes(app, deps);
   agentRoutes(app, deps);
   sessionRoutes(app, deps);
   eventRoutes(app, deps);

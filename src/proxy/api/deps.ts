@@ -2,6 +2,7 @@
 import type { JWK } from "jose";
 import type { HostPort } from "../../config/host-port.ts";
 import type { Nonces } from "../../identity/nonce.ts";
+import type { AppHealthReport } from "../../link/protocol.ts";
 import type { Log } from "../../log.ts";
 import type { Store } from "../../store/store.ts";
 
@@ -9,6 +10,8 @@ import type { Store } from "../../store/store.ts";
 export interface Live {
   /** Ids of the agents whose control connection is up. */
   onlineAgents(): Set<string>;
+  /** How an app's servers do on an agent, as the agent last told. */
+  appHealth?(agentId: string, app: string): AppHealthReport | undefined;
   /**
    * Ends every live session that matches all the given fields (`agent`: the agent's id): in the store, with its event,
    * and wherever it runs.
@@ -18,6 +21,8 @@ export interface Live {
   disconnectAgent(agentId: string, reason: string): void;
   /** Roles or users changed: live sessions get fresh rules, or end where nothing is allowed any more. */
   policyChanged(): void;
+  /** A lock was made: what it shuts out ends. */
+  locksChanged(): void;
 }
 
 export interface SessionMatch {

@@ -4,10 +4,11 @@ import * as v from "valibot";
 import { recordEvents } from "../../audit/store.ts";
 import { Failure } from "../../errors.ts";
 import { addLogin, type Login, revokeLogins } from "../../store/logins.ts";
+import { loadSubject } from "../../store/roles.ts";
 import { liveSessions } from "../../store/sessions.ts";
 import { inTransaction } from "../../store/store.ts";
 import { getUser, passwordHash } from "../../store/users.ts";
-import { type ApiEnv, authenticated, proofOf, remoteOf, userOf } from "./actor.ts";
+import { type ApiEnv, authenticated, proofOf, refuseLocked, remoteOf, userOf } from "./actor.ts";
 import { readBody } from "./body.ts";
 import type { ApiDeps } from "./deps.ts";
 import { clusterJson } from "./discovery.ts";
@@ -34,9 +35,18 @@ export function loginRoutes(app: Hono<ApiEnv>, deps: ApiDeps, passwords: Passwor
     if (!(await passwords.verify(body.password, hash))) {
       const error = "wrong user name or password";
       await recordEvents(store, [{ event: "user.login", user: body.user, success: false, error, remote }], now());
-      throw new Failure("bad_credentials", error);
+      throw new Failure("bad_credentials", error, {
+        hint: "try again; if it is forgotten, an admin makes a new invite: mcpgate users invite NAME",
+      });
     }
     attempt.giveBack();
+    // only now: who is locked out is for those to know who have the password
+    await refuseLocked(deps, await loadSubject(store, body.user)).catch(async (error: unknown) => {
+      const { message } = Failure.from(error);
+      const draft = { event: "user.login" as const, user: body.user, success: false, error: message, remote };
+      await recordEvents(store, [draft], now());
+      throw error;
+    });
 
     const { login, others } = await inTransaction(store, async (tx) => {
       // checking took a while: the user may be gone by now, or have another password

@@ -16,6 +16,8 @@ export const roleNames = v.pipe(
   v.minLength(1, "at least one role"),
   v.maxLength(64, "at most 64 roles"),
 );
+/** Trait → its new values, or null; the values are checked with the rest (`rbac/traits.ts`). */
+export const changedTraits = v.record(v.string(), v.nullable(v.array(v.string())));
 /** A host name. */
 export const agentName = v.pipe(
   v.string(),

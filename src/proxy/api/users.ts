@@ -2,18 +2,20 @@
 import type { Hono } from "hono";
 import * as v from "valibot";
 import { recordEvents } from "../../audit/store.ts";
+import { Failure } from "../../errors.ts";
 import { publicUrl } from "../../identity/url.ts";
+import { parseTraits } from "../../rbac/traits.ts";
 import { liveSessions } from "../../store/sessions.ts";
 import { inTransaction } from "../../store/store.ts";
-import { addInvite, addUser, getUser, listUsers, removeUser, setUserRoles, type User } from "../../store/users.ts";
+import { addInvite, addUser, getUser, listUsers, removeUser, type User, updateUser } from "../../store/users.ts";
 import { type ApiEnv, may, remoteOf } from "./actor.ts";
 import { readBody } from "./body.ts";
 import type { ApiDeps } from "./deps.ts";
-import { roleNames, userName } from "./schemas.ts";
+import { changedTraits, roleNames, userName } from "./schemas.ts";
 import { clusterTrust } from "./trust.ts";
 
-const addBody = v.strictObject({ name: userName, roles: roleNames });
-const updateBody = v.strictObject({ roles: roleNames });
+const addBody = v.strictObject({ name: userName, roles: roleNames, traits: v.optional(v.unknown()) });
+const updateBody = v.strictObject({ roles: v.optional(roleNames), traits: v.optional(changedTraits) });
 
 export function userRoutes(app: Hono<ApiEnv>, deps: ApiDeps): void {
   const { store, live, now, config } = deps;
@@ -34,11 +36,16 @@ export function userRoutes(app: Hono<ApiEnv>, deps: ApiDeps): void {
   );
 
   app.post("/v1/api/users", may(deps, "user", "create"), async (c) => {
-    const { name, roles } = await readBody(c, addBody);
+    const { name, roles, traits: given = {} } = await readBody(c, addBody);
+    const traits = parseTraits(given);
     const { user, invite } = await inTransaction(store, async (tx) => {
-      const added = await addUser(tx, { name, roles, now: now() });
+      const added = await addUser(tx, { name, roles, traits, now: now() });
       const by = { actor: c.var.actor.name, remote: remoteOf(c), success: true };
-      await recordEvents(tx, [{ event: "user.create", user: name, ...by, details: { roles: added.roles } }], now());
+      await recordEvents(
+        tx,
+        [{ event: "user.create", user: name, ...by, details: { roles: added.roles, traits } }],
+        now(),
+      );
       return { user: added, invite: await addInvite(tx, name, now()) };
     });
     return c.json({ ...userJson(user), ...inviteJson(invite) }, 201);
@@ -58,11 +65,13 @@ export function userRoutes(app: Hono<ApiEnv>, deps: ApiDeps): void {
 
   app.patch("/v1/api/users/:name", may(deps, "user", "update"), async (c) => {
     const name = c.req.param("name");
-    const { roles } = await readBody(c, updateBody);
+    const change = await readBody(c, updateBody);
+    if (Object.keys(change).length === 0) throw new Failure("invalid", "body: neither roles nor traits are given");
     const user = await inTransaction(store, async (tx) => {
-      const updated = await setUserRoles(tx, name, roles);
+      const updated = await updateUser(tx, name, change);
+      const details = { roles: updated.roles, traits: updated.traits };
       const by = { actor: c.var.actor.name, remote: remoteOf(c), success: true };
-      await recordEvents(tx, [{ event: "user.update", user: name, ...by, details: { roles: updated.roles } }], now());
+      await recordEvents(tx, [{ event: "user.update", user: name, ...by, details }], now());
       return updated;
     });
     live.policyChanged();
@@ -86,6 +95,7 @@ function userJson(user: User) {
   return {
     name: user.name,
     roles: user.roles,
+    traits: user.traits,
     status: user.active ? "active" : "invited",
     created_at: new Date(user.createdAt).toISOString(),
   };

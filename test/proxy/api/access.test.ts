@@ -27,11 +27,19 @@ const operations: [method: string, path: string, resource: string, verbs: string
   ["POST", "/v1/api/roles", "role", ["create"], "role.create"],
   ["PUT", "/v1/api/roles/x", "role", ["create", "update"], "role.create"],
   ["DELETE", "/v1/api/roles/x", "role", ["delete"], "role.delete"],
+  ["POST", "/v1/api/decisions", "role,user", ["read"]],
+  ["GET", "/v1/api/locks", "lock", ["list"]],
+  ["GET", "/v1/api/locks/x", "lock", ["read"]],
+  ["POST", "/v1/api/locks", "lock", ["create"], "lock.create"],
+  ["PUT", "/v1/api/locks/x", "lock", ["create", "update"], "lock.create"],
+  ["DELETE", "/v1/api/locks/x", "lock", ["delete"], "lock.delete"],
   ["GET", "/v1/api/agents", "agent", ["list"]],
   ["DELETE", "/v1/api/agents/x", "agent", ["delete"], "agent.remove"],
   ["GET", "/v1/api/sessions", "session", ["list"]],
   ["DELETE", "/v1/api/sessions/x", "session", ["delete"], "session.kill"],
   ["GET", "/v1/api/events", "event", ["list"]],
+  ["GET", "/v1/api/audit/chains", "event", ["list"]],
+  ["GET", "/v1/api/audit/lines", "event", ["list"]],
 ];
 const body = (method: string) => (method === "GET" || method === "DELETE" ? {} : { body: {} });
 
@@ -68,7 +76,7 @@ test("a user does what the roles' rules say and nothing else; a refused change i
     }
 
     const name = `${method}-${path}`.replaceAll(/[^a-z0-9-]+/gi, ".");
-    const rules = [{ resources: [resource], verbs }];
+    const rules = [{ resources: resource.split(","), verbs }];
     const role = { kind: "role", version: "v8", metadata: { name }, spec: { allow: { rules } } };
     expect((await f.admin("POST", "/v1/api/roles", role)).status).toBe(201);
     const allowed = await f.send(method, path, { ...body(method), key: await f.user(name, [name]) });

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { insertEvents } from "../../../src/audit/store.ts";
+import { appendOwn } from "../../../src/audit/store.ts";
 import type { AuditEvent } from "../../../src/event.ts";
 import { joinAgent } from "../../../src/store/agents.ts";
 import { enrolApps } from "../../../src/store/apps.ts";
@@ -68,6 +68,7 @@ test("users: add, list, update, remove; live sessions hear of it", async () => {
   const bob = {
     name: "bob",
     roles: ["auditor", "mcp-user"],
+    traits: {},
     status: "invited",
     created_at: "2026-11-23T00:00:00.000Z",
   };
@@ -174,7 +175,7 @@ test("live sessions are listed, and killed once", async () => {
 });
 
 test("events: filters, pages back, and a tail", async () => {
-  const events = Array.from(
+  const drafts = Array.from(
     { length: 25 },
     (_, i): AuditEvent => ({
       event: i % 5 === 0 ? "user.login" : "mcp.session.request",
@@ -184,7 +185,7 @@ test("events: filters, pages back, and a tail", async () => {
       user: i % 2 === 0 ? "alice" : "bob",
     }),
   );
-  await insertEvents(f.store, events, 0);
+  const events = await appendOwn(f.store, drafts, 0);
   const get = async (query: string) => (await f.admin("GET", `/v1/api/events?${query}`)).body;
 
   expect((await get("")).events).toEqual(events);

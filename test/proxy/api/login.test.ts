@@ -46,6 +46,7 @@ test("invite, login, whoami, logout", async () => {
   expect(added).toEqual({
     name: "bob",
     roles: ["mcp-user"],
+    traits: {},
     status: "invited",
     created_at: "2026-11-23T00:00:00.000Z",
     invite_url: expect.stringMatching(/^https:\/\/mcpgate\.example\.com\/web\/invite#[0-9a-f]{32}$/),

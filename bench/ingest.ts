@@ -1,0 +1,99 @@
+/**
+ * What storing audit events costs the proxy's relay: batches arrive as an agent's messages do and are stored with
+ * synchronous=FULL, in the main thread and in the store's own thread; meanwhile the main thread asks every turn of its event
+ * loop how long the last one took. `bun bench/ingest.ts`
+ */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type ChainEnd, chainLines, GENESIS } from "../src/audit/chain.ts";
+import { ingest } from "../src/audit/ingest.ts";
+import { newUid } from "../src/audit/uid.ts";
+import type { AuditEvent } from "../src/event.ts";
+import { fromAgent, parseMessage } from "../src/link/protocol.ts";
+import { openStoreThread } from "../src/proxy/store-thread.ts";
+import { joinAgent } from "../src/store/agents.ts";
+import { openStore } from "../src/store/open.ts";
+import { createSession } from "../src/store/sessions.ts";
+import type { Store } from "../src/store/store.ts";
+
+const BATCHES = 60;
+const EVENT_BYTES = 200;
+
+async function prepare(store: Store): Promise<string> {
+  const { id } = await joinAgent(store, { name: "bench", jkt: "bench", publicJwk: {}, now: 0 });
+  const session = { sid: "s", user: "u", app: "a", agentId: id, agent: "bench", clientJkt: "k", remote: "" };
+  await createSession(store, session, 0);
+  return id;
+}
+
+/** Milliseconds that the main thread waited for a CPU: on a busy machine that is not ours (proc(5), schedstat). */
+function waited(): number {
+  if (process.platform !== "linux") return 0;
+  const text = readFileSync(`/proc/self/task/${process.pid}/schedstat`, "latin1");
+  return Number(text.split(" ")[1]) / 1e6;
+}
+
+let end: ChainEnd;
+function batch(size: number): string {
+  const time = new Date().toISOString();
+  const made = chainLines(
+    Array.from({ length: size }, (): AuditEvent => {
+      const whose = { user: "u", app: "a", agent: "bench", sid: "s" };
+      const call = { method: "tools/call", tool: "read_file", arguments: { path: "x".repeat(EVENT_BYTES) } };
+      return { event: "mcp.session.request", uid: newUid(), time, v: 1, ...whose, ...call, success: true };
+    }),
+    end,
+  );
+  end = made.end;
+  return JSON.stringify({ t: "events", last: end.n, items: made.lines });
+}
+
+async function measure(size: number, take: (items: string[]) => Promise<unknown>): Promise<string> {
+  const turns: number[] = [];
+  let [last, lastWaited] = [performance.now(), waited()];
+  let on = true;
+  const turn = () => {
+    const [now, all] = [performance.now(), waited()];
+    turns.push(now - last - (all - lastWaited));
+    [last, lastWaited] = [now, all];
+    if (on) setImmediate(turn);
+  };
+  const texts = Array.from({ length: BATCHES }, () => batch(size));
+  await take(JSON.parse(texts[0] ?? "{}").items); // warm
+  const began = performance.now();
+  [last, lastWaited] = [performance.now(), waited()];
+  setImmediate(turn);
+  for (const text of texts.slice(1)) {
+    await Bun.sleep(1);
+    const message = parseMessage(fromAgent, text);
+    if (message?.t !== "events") throw new Error("no batch");
+    await take(message.items);
+  }
+  on = false;
+  const ms = performance.now() - began;
+  const worst = turns.toSorted((a, b) => b - a);
+  const perBatch = worst.slice(0, BATCHES - 1); // the turns that a batch fell into, at the most
+  const median = perBatch[perBatch.length >> 1] ?? 0;
+  const rate = Math.round(((BATCHES - 1) * size * 1000) / ms);
+  return `median ${median.toFixed(2)} ms, worst ${(worst[0] ?? 0).toFixed(2)} ms a batch, ${rate} events/s`;
+}
+
+for (const size of [10, 100, 500]) {
+  for (const where of ["main thread", "store thread"] as const) {
+    const dir = mkdtempSync(join(tmpdir(), "mcpgate-bench-"));
+    end = { chain: crypto.randomUUID(), n: 0, hash: GENESIS };
+    if (where === "main thread") {
+      const store = await openStore(join(dir, "db"));
+      const agent = await prepare(store);
+      console.log(`${size} events, ${where}: ${await measure(size, (items) => ingest(store, agent, items, 0))}`);
+      await store.destroy();
+    } else {
+      const thread = await openStoreThread(join(dir, "db"));
+      const agent = await prepare(thread.store);
+      console.log(`${size} events, ${where}: ${await measure(size, (items) => thread.ingest(agent, items, 0))}`);
+      await thread.store.destroy();
+    }
+    rmSync(dir, { recursive: true });
+  }
+}

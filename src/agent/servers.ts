@@ -1,0 +1,97 @@
+/**
+ * Starts an app's server the way its configuration says, for a session or for a check: with whatever keeps its processes
+ * together, and the end of its container where it is one.
+ */
+import type { AppConfig } from "../config/config.ts";
+import { Failure } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { type ContainerRun, containerRun, endContainers, labelled, type Whose } from "./containers.ts";
+import type { Containment } from "./containment.ts";
+import { hostUserOf, type Person } from "./host-login.ts";
+import { type ServerProcess, type StartOptions, startServer } from "./process.ts";
+import { Secrets } from "./secrets.ts";
+import { loadVariables } from "./variables.ts";
+
+export interface ServersOptions {
+  /** This agent's id, for the labels of containers. */
+  agent: string;
+  self: string[];
+  containment: Containment;
+  /** Who a template in `run_as_host_user` may come to. */
+  allowHostUsers: string[];
+  log: Log;
+}
+
+/** Whom the server is for. */
+export interface Occasion {
+  sid: string;
+  person: Person;
+  log: Log;
+  onStdout: StartOptions["onStdout"];
+}
+
+export class Servers {
+  readonly #o: ServersOptions;
+
+  constructor(options: ServersOptions) {
+    this.#o = options;
+  }
+
+  /** Failure `start_failed` unless the server's program runs. */
+  async start(app: AppConfig, { sid, person, log, onStdout }: Occasion): Promise<ServerProcess> {
+    const { runAsHostUser } = app.mcp;
+    const hostUser =
+      runAsHostUser === undefined ? undefined : hostUserOf(runAsHostUser, person, this.#o.allowHostUsers);
+    const options = await this.#options(app, hostUser, log);
+    const run = containerRun(app.mcp.command, app.mcp.args);
+    return startServer({
+      ...options,
+      args: run === undefined ? app.mcp.args : labelled(run, this.#o.agent, sid),
+      onStdout,
+      ...(run === undefined ? {} : { afterwards: () => this.#endContainers(app, hostUser, run, { sid }) }),
+    });
+  }
+
+  /** Ends the containers that an agent that was killed left behind. */
+  async sweepContainers(apps: readonly AppConfig[]): Promise<void> {
+    const done = new Set<string>();
+    for (const app of apps) {
+      const run = containerRun(app.mcp.command, app.mcp.args);
+      if (run === undefined) continue;
+      const setting = app.mcp.runAsHostUser;
+      for (const hostUser of setting?.includes("{{") ? this.#o.allowHostUsers : [setting]) {
+        // Once for each engine and user, however many apps run on it.
+        const engine = JSON.stringify([app.mcp.command, run.before, hostUser, app.mcp.env]);
+        if (done.has(engine)) continue;
+        done.add(engine);
+        await this.#endContainers(app, hostUser, run, { agent: this.#o.agent });
+      }
+    }
+  }
+
+  async #endContainers(app: AppConfig, hostUser: string | undefined, run: ContainerRun, whose: Whose): Promise<void> {
+    try {
+      await endContainers(run, whose, await this.#options(app, hostUser, this.#o.log));
+    } catch (error) {
+      this.#o.log.warn("containers.failed", { app: app.name, error: Failure.from(error).message });
+    }
+  }
+
+  async #options(
+    app: AppConfig,
+    hostUser: string | undefined,
+    log: Log,
+  ): Promise<Omit<StartOptions, "args" | "onStdout">> {
+    const { command, cwd, stopGrace } = app.mcp;
+    const { self, containment } = this.#o;
+    const { env, secrets } = await loadVariables(app.mcp.env ?? {});
+    return {
+      ...{ command, env, cwd, hostUser, self, containment, log },
+      secrets: new Secrets(secrets),
+      graces: {
+        ...(stopGrace?.stdin === undefined ? {} : { inputMs: stopGrace.stdin * 1000 }),
+        ...(stopGrace?.term === undefined ? {} : { termMs: stopGrace.term * 1000 }),
+      },
+    };
+  }
+}

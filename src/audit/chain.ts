@@ -1,0 +1,56 @@
+/**
+ * Hash chains over the lines of the audit log. A line is one event's JSON as it was first written; its SHA-256 stands in the
+ * next line as `prev`, and `chain` and `n` say where it belongs. So nothing in a chain can be taken out, changed or moved
+ * without every line after it, and the signed head (`head.ts`), being another.
+ */
+import { createHash } from "node:crypto";
+import type { AuditEvent } from "../event.ts";
+
+/** `prev` of a chain's first line. */
+export const GENESIS = "0".repeat(64);
+
+/** Where a chain has got to. */
+export interface ChainEnd {
+  chain: string;
+  /** The last line's place, from 1; 0: none yet. */
+  n: number;
+  /** The last line's hash, or `GENESIS`. */
+  hash: string;
+}
+
+/** SHA-256 of a line's UTF-8 bytes, without the line feed; hex. */
+export const hashLine = (line: string): string => createHash("sha256").update(line).digest("hex");
+
+export interface ChainLines {
+  lines: string[];
+  /** The events as the lines have them. */
+  events: AuditEvent[];
+  end: ChainEnd;
+}
+
+/** Events as the next lines of a chain, and where it then ends. Changes nothing. */
+export function chainLines(drafts: readonly AuditEvent[], from: ChainEnd): ChainLines {
+  const lines: string[] = [];
+  const events: AuditEvent[] = [];
+  let { n, hash } = from;
+  for (const draft of drafts) {
+    n += 1;
+    const event = { ...draft, chain: from.chain, n, prev: hash };
+    const line = JSON.stringify(event);
+    hash = hashLine(line);
+    events.push(event);
+    lines.push(line);
+  }
+  return { lines, events, end: { chain: from.chain, n, hash } };
+}
+
+/** The chain's end when `line` is its last; `undefined` when it is no line of a chain. */
+export function endAt(line: string): ChainEnd | undefined {
+  try {
+    const { chain, n } = JSON.parse(line) as Record<string, unknown>;
+    if (typeof chain !== "string" || !Number.isSafeInteger(n)) return undefined;
+    return { chain, n: n as number, hash: hashLine(line) };
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,36 @@
+/** The spool's lines as links of hash chains: made for writing, and found again in the segments of earlier boots. */
+import type { AuditEvent } from "../event.ts";
+import { type ChainEnd, chainLines, endAt } from "./chain.ts";
+import type { Segment } from "./segment.ts";
+
+export interface EncodedLines {
+  bytes: Buffer;
+  /** Bytes of each line. */
+  lengths: number[];
+  end: ChainEnd;
+}
+
+export function encodeLines(events: readonly AuditEvent[], from: ChainEnd): EncodedLines {
+  const { lines, end } = chainLines(events, from);
+  const bytes = Buffer.from(`${lines.join("\n")}\n`);
+  return { bytes, lengths: lines.map((line) => Buffer.byteLength(line) + 1), end };
+}
+
+/** The first line from `seq` on, in steps of `step`, that a loss of power has not spoilt. */
+export function soundFrom(segment: Segment, seq: number, step: 1 | -1, least = segment.first): ChainEnd | undefined {
+  for (let at = seq; at >= least && at <= segment.last; at += step) {
+    const [line] = segment.read(at, 1, 0);
+    const end = line === undefined ? undefined : endAt(line);
+    if (end !== undefined) return end;
+  }
+  return undefined;
+}
+
+/** The last sound line of all segments. */
+export function lastOf(found: readonly Segment[]): ChainEnd | undefined {
+  for (const segment of found.toReversed()) {
+    const end = soundFrom(segment, segment.last, -1);
+    if (end !== undefined) return end;
+  }
+  return undefined;
+}

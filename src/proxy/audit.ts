@@ -1,0 +1,35 @@
+/** What the proxy does about its audit log while it runs: signs it, retires what is due, and feeds the sinks. */
+import { Notary } from "../audit/heads.ts";
+import { Retention } from "../audit/retention.ts";
+import type { AuditConfig } from "../config/config.ts";
+import type { KeyPair } from "../identity/keys.ts";
+import type { Log } from "../log.ts";
+import type { Store } from "../store/store.ts";
+import { Sinks } from "./sinks.ts";
+
+export interface AuditOptions {
+  store: Store;
+  /** The cluster's signing key. */
+  key: KeyPair;
+  config: AuditConfig | undefined;
+  log: Log;
+  now(): number;
+  /** For a sink of type `stdout`. */
+  print(text: string): Promise<void>;
+}
+
+/** `stop`: after the last event was recorded and before the store is closed. */
+export function keepAudit({ store, key, config, log, now, print }: AuditOptions): { stop(): Promise<void> } {
+  const { maxAge, maxSize } = config?.retention ?? {};
+  const maxAgeMs = maxAge === undefined ? undefined : maxAge * 1000;
+  const notary = new Notary({ store, key, log, now });
+  const retention = new Retention({ store, log, now, limits: { maxAgeMs, maxBytes: maxSize } });
+  const sinks = new Sinks({ store, log, configs: config?.sinks ?? [], print, env: process.env });
+  return {
+    async stop() {
+      await retention.stop();
+      await sinks.stop();
+      await notary.stop();
+    },
+  };
+}

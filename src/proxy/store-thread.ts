@@ -1,0 +1,177 @@
+/**
+ * The proxy's store, in a thread of its own: SQLite's calls return when the disk has the data, which takes milliseconds, and
+ * the main thread is the relay's. Statements of Kysely go there one by one and in order; a batch of audit events goes there
+ * as it came, and is parsed, hashed and stored there.
+ */
+import {
+  type CompiledQuery,
+  type DatabaseConnection,
+  type Dialect,
+  type Driver,
+  Kysely,
+  type QueryResult,
+  CompiledQuery as Raw,
+  SqliteAdapter,
+  SqliteIntrospector,
+  SqliteQueryCompiler,
+} from "kysely";
+import type { Ingested } from "../audit/ingest.ts";
+import { Failure, type FailureJson } from "../errors.ts";
+import type { Store } from "../store/store.ts";
+import type { Tables } from "../store/tables.ts";
+
+export type ToStoreThread = { id: number } & (
+  | { t: "open"; path: string }
+  | { t: "query"; sql: string; parameters: readonly unknown[] }
+  | { t: "ingest"; agentId: string; items: readonly string[]; now: number }
+  | { t: "close" }
+);
+
+export type FromStoreThread =
+  | { id: number; value: unknown }
+  | { id: number; error: { failure: FailureJson } | { message: string; code?: string } };
+
+export interface StoreThread {
+  /** Use it like any other store. `destroy()` ends the thread. */
+  store: Store;
+  /** `ingest` of `audit/ingest.ts`; resolves when everything is on the disk. */
+  ingest(agentId: string, items: readonly string[], now: number): Promise<Ingested>;
+  /** Rejects when the thread died; what was under way is rejected too. */
+  failed: Promise<never>;
+}
+
+/** As `openStore`, in a new thread. */
+export async function openStoreThread(path: string): Promise<StoreThread> {
+  const thread = new Thread();
+  try {
+    await thread.ask({ t: "open", path });
+  } catch (error) {
+    thread.end();
+    throw error;
+  }
+  const store = new Kysely<Tables>({ dialect: dialect(thread) });
+  return {
+    store,
+    // the one connection is held meanwhile: no transaction of the main thread's is open around it
+    ingest: (agentId, items, now) =>
+      store.connection().execute(async () => (await thread.ask({ t: "ingest", agentId, items, now })) as Ingested),
+    failed: thread.failed,
+  };
+}
+
+/** In a compiled binary the bundles lie as the sources do, and this file is in main's. */
+function workerUrl(): URL {
+  const compiled =
+    /^file:\/\/\/(\$bunfs|[A-Z]:\/~BUN)\//i.test(import.meta.url) || import.meta.url.startsWith("/$bunfs/");
+  return new URL(compiled ? "./proxy/store-worker.ts" : "./store-worker.ts", import.meta.url);
+}
+
+type Unsent = ToStoreThread extends infer M ? (M extends { id: number } ? Omit<M, "id"> : never) : never;
+
+class Thread {
+  readonly failed: Promise<never>;
+  readonly #worker = new Worker(workerUrl().href);
+  readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>();
+  #next = 1;
+  #dead: Failure | undefined;
+
+  constructor() {
+    const failed = Promise.withResolvers<never>();
+    failed.promise.catch(() => {});
+    this.failed = failed.promise;
+    const die = (reason: string) => {
+      if (this.#dead !== undefined) return;
+      this.#dead = new Failure("internal", `the store's thread ended: ${reason}`);
+      for (const { reject } of this.#waiting.values()) reject(this.#dead);
+      this.#waiting.clear();
+      failed.reject(this.#dead);
+    };
+    this.#worker.onerror = (event) => die(event.message);
+    this.#worker.addEventListener("close", () => die("it was closed"));
+    this.#worker.onmessage = (event: MessageEvent<FromStoreThread>) => {
+      const answer = event.data;
+      const waiting = this.#waiting.get(answer.id);
+      this.#waiting.delete(answer.id);
+      if ("error" in answer) waiting?.reject(thrown(answer.error));
+      else waiting?.resolve(answer.value);
+    };
+  }
+
+  ask(message: Unsent): Promise<unknown> {
+    if (this.#dead !== undefined) return Promise.reject(this.#dead);
+    const id = this.#next++;
+    const waiting = Promise.withResolvers<unknown>();
+    this.#waiting.set(id, waiting);
+    this.#worker.postMessage({ ...message, id } satisfies ToStoreThread);
+    return waiting.promise;
+  }
+
+  end(): void {
+    this.#dead ??= new Failure("unavailable", "the store is closed");
+    this.#worker.terminate();
+  }
+}
+
+function thrown(error: Extract<FromStoreThread, { error: unknown }>["error"]): Error {
+  if ("failure" in error) return Failure.fromJSON(error.failure);
+  return Object.assign(new Error(error.message), error.code === undefined ? {} : { code: error.code });
+}
+
+function dialect(thread: Thread): Dialect {
+  return {
+    createAdapter: () => new SqliteAdapter(),
+    createDriver: () => new ThreadDriver(thread),
+    createIntrospector: (db) => new SqliteIntrospector(db),
+    createQueryCompiler: () => new SqliteQueryCompiler(),
+  };
+}
+
+/** One connection, which Kysely gives to one user at a time: the adapter says that there is no other. */
+class ThreadDriver implements Driver {
+  readonly #thread: Thread;
+  readonly #connection: DatabaseConnection;
+
+  constructor(thread: Thread) {
+    this.#thread = thread;
+    this.#connection = {
+      executeQuery: <R>(query: CompiledQuery) => execute<R>(thread, query),
+      // biome-ignore lint/correctness/useYield: nothing streams; pages do
+      async *streamQuery() {
+        throw new Error("the store does not stream");
+      },
+    };
+  }
+
+  async init(): Promise<void> {}
+
+  acquireConnection(): Promise<DatabaseConnection> {
+    return Promise.resolve(this.#connection);
+  }
+
+  async beginTransaction(): Promise<void> {
+    await execute(this.#thread, Raw.raw("begin"));
+  }
+
+  async commitTransaction(): Promise<void> {
+    await execute(this.#thread, Raw.raw("commit"));
+  }
+
+  async rollbackTransaction(): Promise<void> {
+    await execute(this.#thread, Raw.raw("rollback"));
+  }
+
+  async releaseConnection(): Promise<void> {}
+
+  async destroy(): Promise<void> {
+    await this.#thread.ask({ t: "close" });
+    this.#thread.end();
+  }
+}
+
+async function execute<R>(thread: Thread, { sql, parameters }: CompiledQuery): Promise<QueryResult<R>> {
+  const answer = (await thread.ask({ t: "query", sql, parameters })) as
+    | { rows: R[] }
+    | { changes: number | bigint; lastInsertRowid: number | bigint };
+  if ("rows" in answer) return answer;
+  return { insertId: BigInt(answer.lastInsertRowid), numAffectedRows: BigInt(answer.changes), rows: [] };
+}

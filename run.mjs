@@ -75,6 +75,10 @@ switch (task) {
   case "format":
     must(bin("biome"), ["check", "--write", "."]);
     break;
+  case "chaos":
+    build();
+    bun("test/chaos/chaos.ts", ...args);
+    break;
   case "test":
     if (args.length > 0) {
       bun("test", ...args);

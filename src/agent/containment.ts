@@ -11,8 +11,9 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Log } from "../log.ts";
-import { killGroup, openGroups, removeGroup } from "./cgroup.ts";
+import { killGroup, openGroups, ownGroup, removeGroup } from "./cgroup.ts";
 import { becomeSubreaper, reap } from "./libc.ts";
+import { type Controller, enableControllers, type LimitPlan, limitGroup } from "./limits.ts";
 import { isOwnChild } from "./own-child.ts";
 import { kill, loadStat, ownChildren, readPids, startedWith } from "./process-tree.ts";
 
@@ -45,31 +46,50 @@ export class Containment {
 
   /**
    * `tag`: names this agent on its host, and another process never at the same time (the data directory's lock sees to
-   * that): what an earlier one left behind under it is ended. `makeGroup`: tests have hosts without control groups.
+   * that): what an earlier one left behind under it is ended. `needed`: what limits
+   * want of the control groups. `makeGroup`: tests have hosts without them.
    */
-  static async open(tag: string, log: Log, makeGroup = openGroups): Promise<Containment> {
-    if (process.platform !== "linux") return new Containment("process group", undefined, tag, log);
+  static async open(
+    tag: string,
+    log: Log,
+    { needed = [], makeGroup = openGroups }: { needed?: Controller[]; makeGroup?: typeof openGroups } = {},
+  ): Promise<Containment> {
+    if (process.platform !== "linux") return new Containment("process group", undefined, new Set(), tag, log);
     const left = endMarked(tag);
     if (left > 0) log.warn("servers.leftover", { ended: left });
     const group = await makeGroup(`mcpgate-${tag}`);
     const subreaper = becomeSubreaper();
     const mechanism = group !== undefined ? "cgroup" : subreaper ? "subreaper" : "process group";
-    return new Containment(mechanism, group, tag, log);
+    const own = ownGroup();
+    const usable = group !== undefined && own !== undefined && needed.length > 0;
+    const controllers = usable ? enableControllers(own, group, needed) : new Set<Controller>();
+    return new Containment(mechanism, group, controllers, tag, log);
   }
 
-  private constructor(mechanism: Mechanism, group: string | undefined, tag: string, log: Log) {
+  private constructor(
+    mechanism: Mechanism,
+    group: string | undefined,
+    controllers: ReadonlySet<Controller>,
+    tag: string,
+    log: Log,
+  ) {
+    this.controllers = controllers;
     this.mechanism = mechanism;
     this.group = group;
     this.#tag = tag;
     this.#log = log;
   }
 
-  /** For one server that is about to start. */
-  enclose(): Enclosure {
+  /** The controllers that can be used to limit servers. */
+  readonly controllers: ReadonlySet<Controller>;
+
+  /** For one server that is about to start, with these limits on its control group (`planLimits`). */
+  enclose(limits: LimitPlan["group"] = {}): Enclosure {
     const name = `${this.#next++}`;
     // Random: a server that names another one's marker could hide behind it.
     const marker = `${this.#tag}.${name}.${crypto.randomUUID()}`;
     const group = this.#makeGroup(name);
+    if (group !== undefined) limitGroup(group, limits);
     const linux = process.platform === "linux";
     return {
       env: linux ? { [MARKER]: marker } : {},

@@ -42,9 +42,11 @@ export interface ControlOptions {
   onClock(now: number): void;
   /** The proxy said that this agent is not wanted any more, or never was: trying again would not help. */
   onRejected(failure: Failure): void;
+  /** The proxy keeps this agent out until a lock is gone; it is asked again. */
+  onLocked(failure: Failure): void;
 }
 
-const BATCH_ITEMS = 500;
+const BATCH_ITEMS = 200;
 /** Events that come together travel together. */
 const BATCH_DELAY_MS = 5;
 /** What was stored is signed within that time, all of it at once. */
@@ -110,6 +112,7 @@ export class Control {
           this.#options.onRejected(failure);
           return;
         }
+        if (failure.code === "locked") this.#options.onLocked(failure);
         if (attempt === 0 || attempt === 5)
           log.warn("control.unreachable", { error: failure.message, hint: failure.hint });
       }

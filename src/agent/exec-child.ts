@@ -49,6 +49,7 @@ function become(orders: Orders): void {
   process.umask(0o022);
   resetSignals();
   resetLimits();
+  for (const [resource, limit] of orders.rlimits ?? []) setLimit(resource, limit);
   resetDescriptors();
   if (orders.switchTo !== undefined) attempt("user", "the switch failed", () => switchUser(orders.switchTo));
   dropAmbientCapabilities();
@@ -89,6 +90,16 @@ function resetLimits(): void {
   const [, hard = 0n] = limit;
   limit[0] = hard < 1024n ? hard : 1024n;
   libc.setrlimit(RLIMIT_NOFILE, ptr(limit));
+}
+
+/** Soft and hard, so that the server can't raise it; never above what there is. */
+function setLimit(resource: number, to: number): void {
+  const libc = loadLibc();
+  const limit = new BigUint64Array(2);
+  if (libc.getrlimit(resource, ptr(limit)) !== 0) throw new Stop("session", "EINVAL", `no resource ${resource}`);
+  const [, hard = 0n] = limit;
+  limit.fill(hard < BigInt(to) ? hard : BigInt(to));
+  if (libc.setrlimit(resource, ptr(limit)) !== 0) throw new Stop("session", "EPERM", "a resource limit can't be set");
 }
 
 /** Nothing but 0, 1, 2 reaches the server, and those in blocking mode: not left to what the runtime does by itself. */

@@ -73,6 +73,8 @@ export interface Orders {
   /** Where the app says so; it must be there then. Otherwise `home`, or `/` where that can't be entered. */
   cwd: string | undefined;
   home: string;
+  /** Resource and limit, for setrlimit(2); besides those that every server gets. */
+  rlimits?: [resource: number, limit: number][] | undefined;
   /** Whom to become; `undefined`: stay. */
   switchTo: { name: string; uid: number; gid: number } | undefined;
 }

@@ -3,13 +3,16 @@
  * left: end of stdin, then SIGTERM, then SIGKILL, the signals to its whole process group; and then the end of whatever
  * fled that (`containment.ts`).
  */
+import type { Limits, Sandbox } from "../config/config.ts";
 import { Failure } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Containment, Enclosure } from "./containment.ts";
 import { type AccountDatabase, type HostUser, hostAccounts, loadHostUser, loadHostUserById } from "./host-user.ts";
 import { type Environment, type Orders, serverEnvironment } from "./launch.ts";
 import { type Ledger, serverLedger } from "./ledger.ts";
+import { planLimits } from "./limits.ts";
 import { ProcessGroup, within } from "./process-group.ts";
+import { sandboxed } from "./sandbox.ts";
 import { NO_SECRETS, type Secrets } from "./secrets.ts";
 import { ServerInput } from "./server-input.ts";
 import { type Spawned, spawnServer } from "./spawn.ts";
@@ -35,6 +38,8 @@ export interface StartOptions {
   ledger?: Ledger | undefined;
   /** Ends what flees the server's process group; without it such processes are out of reach. */
   containment?: Containment | undefined;
+  limits?: Limits | undefined;
+  sandbox?: Sandbox | undefined;
   /** Of stopping, unless `stop` says otherwise; 2 s each. */
   graces?: Graces | undefined;
   /** Masked in whatever of its stderr goes anywhere. */
@@ -88,15 +93,20 @@ const OUTPUT_MS = 500;
 /** Failure `start_failed` (no such user or command, not executable, not root, …) unless the program runs. */
 export async function startServer(o: StartOptions): Promise<ServerProcess> {
   const { user, switching } = await hostUserFor(o);
-  const enclosure = o.containment?.enclose();
+  const plan = planLimits(o.limits ?? {}, o.containment?.controllers ?? new Set(), user.uid === 0);
+  const program =
+    o.sandbox === undefined
+      ? { command: o.command, args: o.args }
+      : sandboxed({ sandbox: o.sandbox, command: o.command, args: o.args, home: user.home, cwd: o.cwd });
   const orders: Orders = {
     v: 1,
     agentPid: process.pid,
-    command: o.command,
-    args: o.args,
-    env: { ...serverEnvironment({ user, switching, given: o.env, inherited: o.inherited }), ...enclosure?.env },
-    cwd: o.cwd,
+    ...program,
+    env: serverEnvironment({ user, switching, given: o.env, inherited: o.inherited }),
+    // In a sandbox, the directory need not be there outside of it.
+    cwd: o.sandbox === undefined ? o.cwd : "/",
     home: user.home,
+    rlimits: plan.rlimits,
     switchTo: switching ? { name: user.name, uid: user.uid, gid: user.gid } : undefined,
   };
   const strings = [o.command, ...o.args, o.cwd ?? ""];
@@ -105,6 +115,8 @@ export async function startServer(o: StartOptions): Promise<ServerProcess> {
       hint: "correct the app's definition",
     });
   }
+  const enclosure = o.containment?.enclose(plan.group);
+  Object.assign(orders.env, enclosure?.env);
   try {
     const ledger = o.ledger ?? serverLedger;
     const spawned = await spawnServer({ orders, self: o.self, ledger, enclose: (pid) => enclosure?.enter(pid) });

@@ -8,6 +8,7 @@ import type { Log } from "../log.ts";
 import { type ContainerRun, containerRun, endContainers, labelled, type Whose } from "./containers.ts";
 import type { Containment } from "./containment.ts";
 import { hostUserOf, type Person } from "./host-login.ts";
+import { planLimits } from "./limits.ts";
 import { type ServerProcess, type StartOptions, startServer } from "./process.ts";
 import { Secrets } from "./secrets.ts";
 import { loadVariables } from "./variables.ts";
@@ -44,12 +45,25 @@ export class Servers {
       runAsHostUser === undefined ? undefined : hostUserOf(runAsHostUser, person, this.#o.allowHostUsers);
     const options = await this.#options(app, hostUser, log);
     const run = containerRun(app.mcp.command, app.mcp.args);
+    const { limits, sandbox } = app.mcp;
     return startServer({
       ...options,
+      ...{ limits, sandbox },
       args: run === undefined ? app.mcp.args : labelled(run, this.#o.agent, sid),
       onStdout,
       ...(run === undefined ? {} : { afterwards: () => this.#endContainers(app, hostUser, run, { sid }) }),
     });
+  }
+
+  /** Says how the app's limits are kept on this host, and which can't be. */
+  announceLimits({ name, mcp }: AppConfig): void {
+    const { log, containment } = this.#o;
+    const root = mcp.runAsHostUser === "root";
+    for (const { limit, by, why } of planLimits(mcp.limits ?? {}, containment.controllers, root).kept) {
+      const fields = { app: name, limit: `limits.${limit}`, by, ...(why === undefined ? {} : { why }) };
+      if (why === undefined) log.info("app.limit", fields);
+      else log.warn("app.limit", fields);
+    }
   }
 
   /** Ends the containers that an agent that was killed left behind. */

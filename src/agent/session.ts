@@ -21,8 +21,8 @@ import { DEFAULT_CODEC_LIMITS, type Id } from "../mcp/message.ts";
 import { NotificationMeter } from "./notification-meter.ts";
 import type { Graces, ServerProcess, StartOptions } from "./process.ts";
 import { NO_SECRETS } from "./secrets.ts";
-import type { AppPins } from "./tool-pins.ts";
 import { SessionLimits } from "./session-limits.ts";
+import type { AppPins } from "./tool-pins.ts";
 
 export interface SessionOptions {
   grant: Grant;

@@ -23,11 +23,12 @@ import { type GuardLink, hasLostGuard } from "./guard.ts";
 import { AppHealth } from "./health.ts";
 import { type AgentIdentity, loadIdentity } from "./join.ts";
 import { serverLedger } from "./ledger.ts";
+import { neededControllers } from "./limits.ts";
 import type { ServerProcess, StartOptions } from "./process.ts";
 import { Servers } from "./servers.ts";
 import { Session } from "./session.ts";
-import { type AppPins, loadPins, type PinReport } from "./tool-pins.ts";
 import { type AgentStatus, openStatusSocket } from "./status.ts";
+import { type AppPins, loadPins, type PinReport } from "./tool-pins.ts";
 
 export interface AgentOptions {
   config: Config;
@@ -62,7 +63,8 @@ export async function startAgent({ config, log, self, guard }: AgentOptions): Pr
   const lock = await waitForLock(dir);
   try {
     const identity = await loadIdentity(config, dir, log);
-    const containment = await Containment.open(tagOf(dir), log);
+    const needed = neededControllers(service.apps.map(({ mcp }) => mcp.limits));
+    const containment = await Containment.open(tagOf(dir), log, { needed });
     if (containment.group !== undefined) guard?.tell(containment.group);
     log.info("agent.containment", { by: containment.mechanism, guard: guard !== undefined });
     const boot = crypto.randomUUID();
@@ -177,6 +179,7 @@ class Agent implements RunningAgent {
     );
     this.#servers = new Servers({ agent: identity.agent, self, containment, allowHostUsers, log });
     void this.#servers.sweepContainers(apps);
+    for (const app of apps) this.#servers.announceLimits(app);
     this.#pins = pins;
     for (const each of pins.values()) each.onChanged = () => this.#reportPins(each);
     this.#status = openStatusSocket(dataDir, log, () => this.#describe());
@@ -197,6 +200,10 @@ class Agent implements RunningAgent {
       onRejected: (failure) => {
         this.#ready.reject(failure);
         this.#closed.reject(failure);
+      },
+      // The lock may have been made while nobody could tell us to end them.
+      onLocked: ({ message }) => {
+        for (const session of this.#sessions.values()) void session.end(message);
       },
     });
     // Both may reject before anybody listens.
@@ -287,7 +294,8 @@ class Agent implements RunningAgent {
     const apps = this.#apps.map(({ name }) => name).filter((name) => !refused.has(name));
     this.#log.info("control.connected", { apps: apps.join(","), sessions: this.#sessions.size });
     this.#tellHealth();
-    for (const pins of this.#pins.values()) this.#reportPins(pins);
+    for (const { name: app } of this.#apps)
+      this.#reportPins(this.#pins.get(app) ?? { app, enforce: false, report: [] });
     this.#ready.resolve({ agent: this.#identity.name, apps });
   }
 

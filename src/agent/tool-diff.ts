@@ -57,8 +57,7 @@ function aroundChange(was: string, is: string): [string, string] {
   while (tail < Math.min(was.length, is.length) - head && was.at(-1 - tail) === is.at(-1 - tail)) tail += 1;
   const from = Math.max(0, head - CONTEXT);
   const end = Math.max(0, tail - CONTEXT);
-  const cut = (text: string) =>
-    `${from > 0 ? "…" : ""}${text.slice(from, text.length - end)}${end > 0 ? "…" : ""}`;
+  const cut = (text: string) => `${from > 0 ? "…" : ""}${text.slice(from, text.length - end)}${end > 0 ? "…" : ""}`;
   return [cut(was), cut(is)];
 }
 
@@ -66,7 +65,8 @@ function aroundChange(was: string, is: string): [string, string] {
  * Format characters (zero-width, bidirectional, tags), controls, private and unassigned ones, variation selectors and
  * blanks that are no spaces: what a person can't see and a model reads.
  */
-const INVISIBLE = /[\p{Cf}\p{Cc}\p{Co}\p{Cs}\p{Cn}\p{Zl}\p{Zp}\p{Variation_Selector}\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0]|(?! )\p{Zs}/gu;
+const INVISIBLE =
+  /[\p{Cf}\p{Cc}\p{Co}\p{Cs}\p{Cn}\p{Zl}\p{Zp}\p{Variation_Selector}\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0]|(?! )\p{Zs}/gu;
 
 /** The text with `<U+200B>` in the place of each character that can't be seen. */
 export const visible = (text: string): string =>

@@ -94,7 +94,8 @@ export class AppPins implements ToolPins {
       if (pin.pending !== undefined) this.#put(tool, { pinned: pin.pinned });
       return { hash, events: [] };
     }
-    if (pin?.pending?.hash === hash || (pin === undefined && this.#tools.size >= MAX_TOOLS)) return { hash, events: [] };
+    if (pin?.pending?.hash === hash || (pin === undefined && this.#tools.size >= MAX_TOOLS))
+      return { hash, events: [] };
     const first = !this.#begun && own;
     const trusted = !this.enforce || first;
     const kept = { hash, ...(now.text === undefined ? {} : { text: now.text }) };

@@ -24,6 +24,7 @@ const resources = () => import("./resources.ts");
 const audit = () => import("./audit.ts");
 const auditVerify = () => import("./audit-verify.ts");
 const agents = () => import("./agents.ts");
+const apps = () => import("./apps.ts");
 const policy = () => import("./policy.ts");
 const locks = () => import("./locks.ts");
 const sessions = () => import("./sessions.ts");
@@ -106,6 +107,14 @@ export const tree: Group = {
         add: { summary: "make a lock", load: async () => (await locks()).add },
         ls: { summary: "list the locks that are in force", load: async () => (await locks()).ls },
         rm: { summary: "remove a lock", load: async () => (await locks()).rm },
+      },
+    },
+    apps: {
+      summary: "MCP servers that agents offer, and their tools' definitions",
+      commands: {
+        ls: { summary: "list the apps", load: async () => (await apps()).ls },
+        pins: { summary: "show an app's tools, and what waits for approval", load: async () => (await apps()).pins },
+        approve: { summary: "approve new and changed tools", load: async () => (await apps()).approve },
       },
     },
     agents: {

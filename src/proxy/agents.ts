@@ -22,6 +22,7 @@ import { findAgent, touchAgent } from "../store/agents.ts";
 import { enrolApps } from "../store/apps.ts";
 import { activeLocks } from "../store/locks.ts";
 import { liveSessions } from "../store/sessions.ts";
+import { reportPins } from "../store/tool-pins.ts";
 import type { Store } from "../store/store.ts";
 import type { Endpoint, Socket } from "./socket.ts";
 import type { StoreThread } from "./store-thread.ts";
@@ -228,6 +229,12 @@ export class Agents implements Endpoint {
       case "session.ended":
         await closeSessions(store, { sid: message.sid, agentId: connected.id }, message.reason, now(), message.ok);
         break;
+      case "tools.pins": {
+        const { app, enforce, tools } = message;
+        const due = await reportPins(store, { agentId: connected.id, app, enforce, tools, now: now() });
+        if (due.length > 0) connected.socket.sendText({ t: "tools.approved", app, tools: due } satisfies ToAgent);
+        break;
+      }
       case "hello":
       case "pong":
         break;

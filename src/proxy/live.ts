@@ -82,6 +82,7 @@ export function createLive({ store, log, agents, relay, now }: LiveOptions): Liv
       };
       void all().catch(report);
     },
+    toolsApproved: (agentId, app, tools) => void agents.send(agentId, { t: "tools.approved", app, tools }),
     locksChanged: () => void enforceLocks().catch(report),
     async catchUp(agentId, sids) {
       const live = await liveSessions(store, { agentId });

@@ -7,6 +7,7 @@ type Schema = Kysely<unknown>;
 
 export const migrations: Record<string, Migration> = {
   "0001_first": { up: first },
+  "0002_tool_pins": { up: toolPins },
 };
 
 async function first(db: Schema): Promise<void> {
@@ -164,5 +165,23 @@ async function first(db: Schema): Promise<void> {
     .addColumn("retired_hash", "text")
     .addColumn("checkpoint_n", "bigint", (c) => c.notNull())
     .addColumn("created_at", "bigint", (c) => c.notNull())
+    .execute();
+}
+
+async function toolPins(db: Schema): Promise<void> {
+  await db.schema
+    .createTable("tool_pins")
+    .addColumn("agent_id", "text", (c) => c.notNull().references("agents.id").onDelete("cascade"))
+    .addColumn("app", "text", (c) => c.notNull())
+    .addColumn("tool", "text", (c) => c.notNull())
+    .addColumn("enforce", "integer", (c) => c.notNull())
+    .addColumn("pinned", "text")
+    .addColumn("pending", "text")
+    .addColumn("diff", "text", (c) => c.notNull())
+    .addColumn("approved", "text")
+    .addColumn("approved_by", "text")
+    .addColumn("approved_at", "bigint")
+    .addColumn("reported_at", "bigint", (c) => c.notNull())
+    .addPrimaryKeyConstraint("tool_pins_pk", ["agent_id", "app", "tool"])
     .execute();
 }

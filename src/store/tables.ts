@@ -19,6 +19,24 @@ export interface Tables {
   sessions: SessionsTable;
   events: EventsTable;
   chains: ChainsTable;
+  tool_pins: ToolPinsTable;
+}
+
+/** What an agent last said of one tool of one of its apps, and the newest approval. */
+interface ToolPinsTable {
+  agent_id: string;
+  app: string;
+  tool: string;
+  /** 0 or 1. */
+  enforce: number;
+  pinned: string | null;
+  pending: string | null;
+  /** JSON: lines. */
+  diff: string;
+  approved: string | null;
+  approved_by: string | null;
+  approved_at: number | null;
+  reported_at: number;
 }
 
 /** Single values: `policy_revision`, `presets_seeded`. */

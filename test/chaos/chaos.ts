@@ -4,7 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { Cluster } from "../e2e/harness.ts";
-import { descendants, eventually } from "../e2e/processes.ts";
+import { descendants, eventually, isAlive } from "../e2e/processes.ts";
 import { Load, type Pattern } from "./load.ts";
 import { TcpRelay } from "./tcp-relay.ts";
 
@@ -20,6 +20,8 @@ export interface ChaosReport {
   calls: number;
   answered: number;
   unknown: number;
+  /** While no agent was there. */
+  refused: number;
   wrong: string[];
   longestPauseMs: number;
   /** Calls that the server saw and that are not in the audit log exactly once. */
@@ -45,7 +47,7 @@ export async function chaos({ seed, faults, killAgent }: ChaosOptions): Promise<
   });
   let number = 0;
   const loads = PATTERNS.map((pattern) => new Load(cluster, "alice", pattern, () => ++number));
-  const total = () => loads.reduce((sum, { tally }) => sum + tally.answered + tally.unknown, 0);
+  const total = () => loads.reduce((sum, { tally }) => sum + tally.answered + tally.unknown + tally.refused.size, 0);
   /** Every client got another answer: the cluster works again. */
   const recovered = async () => {
     const before = loads.map(({ tally }) => tally.answered);
@@ -72,12 +74,20 @@ export async function chaos({ seed, faults, killAgent }: ChaosOptions): Promise<
   if (process.env.CHAOS_VERBOSE) for (const { stderr } of ends) console.error(stderr);
   for (const { code, stderr } of ends) if (code !== 0) wrong.push(`client ended with ${code}: ${stderr.slice(-500)}`);
   const notAuditedOnce = await audited(cluster);
+  const seen = seenCalls(cluster);
+  for (const { tally } of loads) {
+    for (const number of tally.refused)
+      if (seen.has(number)) wrong.push(`call ${number} was refused, and the server saw it`);
+    for (const number of tally.done)
+      if (!seen.has(number)) wrong.push(`call ${number} was answered, and the server never saw it`);
+  }
   const calls = loads.reduce((sum, { tally }) => sum + tally.calls, 0);
   const report: ChaosReport = {
     faults: counted,
     calls,
     answered: loads.reduce((sum, { tally }) => sum + tally.answered, 0),
     unknown: loads.reduce((sum, { tally }) => sum + tally.unknown, 0),
+    refused: loads.reduce((sum, { tally }) => sum + tally.refused.size, 0),
     wrong: total() === calls ? wrong : [...wrong, `${calls} calls, ${total()} answers`],
     longestPauseMs: Math.round(Math.max(...loads.map(({ tally }) => tally.longestPauseMs))),
     notAuditedOnce,
@@ -88,7 +98,7 @@ export async function chaos({ seed, faults, killAgent }: ChaosOptions): Promise<
   return report;
 }
 
-type Fault = "cut one" | "cut all" | "half-close" | "stall" | "fragment" | "kill proxy" | "kill agent";
+type Fault = "cut one" | "cut all" | "half-close" | "stall" | "fragment" | "kill proxy" | "kill agent" | "kill guard";
 
 function choose(random: () => number, killAgent: boolean): Fault {
   const table: [Fault, number][] = [
@@ -98,7 +108,8 @@ function choose(random: () => number, killAgent: boolean): Fault {
     ["stall", 2],
     ["fragment", 2],
     ["kill proxy", 3],
-    ["kill agent", killAgent ? 2 : 0],
+    ["kill agent", killAgent ? 1 : 0],
+    ["kill guard", killAgent ? 1 : 0],
   ];
   let pick = random() * table.reduce((sum, [, weight]) => sum + weight, 0);
   for (const [fault, weight] of table) {
@@ -136,10 +147,15 @@ async function inflict(fault: Fault, random: () => number, cluster: Cluster, rel
       await cluster.startProxy();
       break;
     case "kill agent":
-      process.kill(agentProper(cluster), "SIGKILL");
-      await cluster.agent.exited;
+      process.kill(agentProper(cluster), "SIGKILL"); // its guard starts another
+      break;
+    case "kill guard": {
+      const agent = agentProper(cluster);
+      await cluster.agent.stop("SIGKILL"); // the agent ends by itself, and its servers with it
+      await eventually(() => !isAlive(agent), { ms: 20_000 });
       await cluster.startAgent();
       break;
+    }
   }
 }
 
@@ -148,13 +164,18 @@ function agentProper(cluster: Cluster): number {
   return descendants(cluster.agent.pid, 1)[0] ?? cluster.agent.pid;
 }
 
-/** What the server saw against what the log has, call by call. */
-async function audited(cluster: Cluster): Promise<string[]> {
+function seenCalls(cluster: Cluster): Set<number> {
   const seen = new Set<number>();
   for (const line of cluster.seen()) {
     const { method, params } = JSON.parse(line) as { method?: string; params?: { arguments: { number: number } } };
     if (method === "tools/call" && params !== undefined) seen.add(params.arguments.number);
   }
+  return seen;
+}
+
+/** What the server saw against what the log has, call by call. */
+async function audited(cluster: Cluster): Promise<string[]> {
+  const seen = seenCalls(cluster);
   const count = async () => {
     const times = new Map<number, number>();
     const exported = await cluster.place.ok(["audit", "export", "--format=jsonl", "--event=mcp.session.request"]);
@@ -198,7 +219,11 @@ function mulberry32(seed: number): () => number {
 if (import.meta.main) {
   const [faults = "1000", seed = String(Date.now() % 1_000_000)] = process.argv.slice(2);
   console.log(`seed ${seed}`);
-  const report = await chaos({ seed: Number(seed), faults: Number(faults), killAgent: process.env.CHAOS_AGENT !== "no" });
+  const report = await chaos({
+    seed: Number(seed),
+    faults: Number(faults),
+    killAgent: process.env.CHAOS_AGENT !== "no",
+  });
   console.log(report);
   process.exit(report.wrong.length + report.notAuditedOnce.length + report.left.length === 0 ? 0 : 1);
 }

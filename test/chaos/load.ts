@@ -6,6 +6,8 @@ export interface Tally {
   answered: number;
   /** Errors that say that the outcome is unknown: only where the agent died. */
   unknown: number;
+  /** Calls that were told that they could not be made, while no agent was there: the server must not have seen them. */
+  refused: Set<number>;
   /** What must never be: two answers to one call, a wrong one, progress out of order, an error without a reason for it. */
   wrong: string[];
   longestPauseMs: number;
@@ -31,10 +33,19 @@ interface Open {
 
 /** As `src/mcp/fault.ts` has them, literally: a person's scripts will depend on them. */
 const OUTCOME_UNKNOWN = -31001;
+const CONNECTION_FAILED = -31005;
 const PROGRESS_STEPS = 40;
 
 export class Load {
-  readonly tally: Tally = { calls: 0, answered: 0, unknown: 0, wrong: [], longestPauseMs: 0, done: new Set() };
+  readonly tally: Tally = {
+    calls: 0,
+    answered: 0,
+    unknown: 0,
+    refused: new Set(),
+    wrong: [],
+    longestPauseMs: 0,
+    done: new Set(),
+  };
   readonly pid: number;
   readonly #child: Bun.Subprocess<"pipe", "pipe", "pipe">;
   readonly #open = new Map<number, Open>();
@@ -98,6 +109,8 @@ export class Load {
     this.#lastAnswer = performance.now();
     if (answer.error?.code === OUTCOME_UNKNOWN) {
       tally.unknown++;
+    } else if (answer.error?.code === CONNECTION_FAILED) {
+      tally.refused.add(number);
     } else if (answer.result?.content[0]?.text === JSON.stringify({ name, arguments: args })) {
       tally.answered++;
       tally.done.add(number);

@@ -183,12 +183,18 @@ class Gateway {
     for (const end of oldest) end.unpipe().pause();
   }
 
+  /** Nothing gets through any more. */
+  cut(): void {
+    this.#open = false;
+    for (const [client] of this.#tunnels) client.destroy();
+  }
+
   mend(): void {
     this.#open = true;
   }
 
   close(): void {
-    for (const [client] of this.#tunnels) client.destroy();
+    this.cut();
     this.#server.close();
   }
 }
@@ -225,6 +231,15 @@ test("an agent that hears nothing of its proxy lets no new call through after 10
   expect((await held).error?.code).toBe(-32602);
   expect((await client.call("echo", { message: "on" })).result).toBeDefined();
   await cluster.place.ok(["users", "update", "alice", "--set-roles=mcp-user"]);
+
+  // locked while it is away: it hears so when it comes back, and keeps nothing running
+  gateway.cut();
+  const [agent] = JSON.parse(await place.ok(["agents", "ls", "--format=json"]));
+  const lock = await addLock(`--agent=${agent.name}`);
+  expect(cluster.servers()).toHaveLength(1);
+  gateway.mend();
+  await eventually(() => cluster.servers().length === 0);
+  await removeLock(lock);
   await client.end();
   gateway.close();
 }, 45_000);

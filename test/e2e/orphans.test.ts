@@ -33,6 +33,8 @@ afterEach(async () => {
   for (const pid of hydra().filter(isAlive)) process.kill(pid, "SIGKILL");
   forget();
   if (!isAlive(cluster.agent.pid)) await cluster.startAgent();
+  // A client that was killed while it opened a session leaves one that would wait for it.
+  for (const { sid } of await cluster.sessions()) await cluster.place.cli(["sessions", "kill", sid]);
   await eventually(async () => (await cluster.sessions()).length === 0);
 });
 

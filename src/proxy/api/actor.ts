@@ -20,7 +20,7 @@ export interface ApiEnv {
   Variables: { actor: Actor };
 }
 
-export type Resource = "token" | "user" | "role" | "lock" | "agent" | "session" | "event";
+export type Resource = "app" | "token" | "user" | "role" | "lock" | "agent" | "session" | "event";
 export type Verb = "list" | "read" | "create" | "update" | "delete";
 
 /** The peer's address as the listener saw it. */
@@ -92,6 +92,7 @@ const attempts: Partial<Record<`${Resource}.${Verb}`, EventName>> = {
   "lock.create": "lock.create",
   "lock.delete": "lock.delete",
   "agent.delete": "agent.remove",
+  "app.update": "app.approve",
   "session.delete": "session.kill",
 };
 

@@ -49,6 +49,9 @@
  * | DELETE /v1/api/locks/:name     [lock delete]    | → {name} |
  * | GET /v1/api/agents             [agent list]     | → {agents: [{id, name, online, apps[], joined_at, last_seen_at or null}]} |
  * | DELETE /v1/api/agents/:name    [agent delete]   | name or id → {id, name, ended_sessions} |
+ * | GET /v1/api/apps               [app list]       | → {apps: [{name, agent, online, description, labels{}, tools, pending}]}, one for each agent's offer |
+ * | GET /v1/api/apps/:name/pins    [app read]       | → {pins: [{agent, tool, enforce, pinned, pending, diff[], approved_by, approved_at}]} |
+ * | POST /v1/api/apps/:name/approve [app update]    | {tools: [{tool, hash}]} → {approved: [{agent, tool, hash}]}, those that waited |
  * | GET /v1/api/sessions           [session list]   | live ones → {sessions: [{sid, user, app, agent, remote, started_at, last_seen_at}]} |
  * | DELETE /v1/api/sessions/:sid   [session delete] | → {sid} |
  * | GET /v1/api/events             [event list]     | ?event=a,b &user= &app= &agent= &sid= &since= &until= &limit= (1 to 1000, 1000 unless told), and &before= or &after= |
@@ -80,6 +83,7 @@ import { Passwords } from "./passwords.ts";
 import { roleRoutes } from "./roles.ts";
 import { sessionRoutes } from "./sessions.ts";
 import { tokenRoutes } from "./tokens.ts";
+import { toolPinRoutes } from "./tool-pins.ts";
 import { userRoutes } from "./users.ts";
 
 /** The whole API over the given store. Called as `app.fetch(request, connection)`; see `Connection` for who may say what. */
@@ -105,6 +109,7 @@ export function createApi(deps: ApiDeps): Hono<ApiEnv> {
   lockRoutes(app, deps);
   decisionRoutes(app, deps);
   agentRoutes(app, deps);
+  toolPinRoutes(app, deps);
   sessionRoutes(app, deps);
   eventRoutes(app, deps);
 

@@ -21,6 +21,8 @@ export interface Live {
   disconnectAgent(agentId: string, reason: string): void;
   /** Roles or users changed: live sessions get fresh rules, or end where nothing is allowed any more. */
   policyChanged(): void;
+  /** An admin approved tool definitions of the agent's app: it lets them be seen. */
+  toolsApproved?(agentId: string, app: string, tools: { tool: string; hash: string }[]): void;
   /** A lock was made: what it shuts out ends. */
   locksChanged(): void;
 }

@@ -133,6 +133,11 @@ export class Bridge {
     if (state.is === "closed" && state.told && !state.changed) this.#state = this.#begin();
     const call = this.#calls.add(request);
     const session = await this.#ready();
+    if (session === undefined && this.#state.is !== "closed") {
+      // It opened and ended at once: the next one, then.
+      if (call !== undefined) this.#calls.remove(id);
+      return this.#onRequest(request);
+    }
     const failure = session === undefined ? this.#tell() : barOf(session, this.#now());
     if (session !== undefined && failure === undefined) {
       if (call !== undefined) call.state = "sent";

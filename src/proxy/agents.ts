@@ -137,6 +137,8 @@ export class Agents implements Endpoint {
     const { refused } = await enrolApps(store, agent.id, hello.apps, time);
     await touchAgent(store, agent.id, time);
 
+    // Lost while its hello was looked at: it would count as connected, and take what is sent to it into nowhere.
+    if (socket.closed) throw new Failure("unavailable", "the connection was lost");
     this.#byId.get(agent.id)?.socket.close("replaced by a newer connection");
     const connected: Connected = {
       id: agent.id,

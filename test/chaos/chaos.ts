@@ -71,7 +71,7 @@ export async function chaos({ seed, faults, killAgent }: ChaosOptions): Promise<
   const ends = await Promise.all(loads.map((load) => load.finish()));
 
   const wrong = loads.flatMap(({ tally }) => tally.wrong);
-  if (process.env.CHAOS_VERBOSE) for (const { stderr } of ends) console.error(stderr);
+  if (process.env.CHAOS_VERBOSE) for (const { stderr } of [...ends, { stderr: cluster.agent.stderr() }, { stderr: cluster.proxy.stderr() }]) console.error("=====\n", stderr);
   for (const { code, stderr } of ends) if (code !== 0) wrong.push(`client ended with ${code}: ${stderr.slice(-500)}`);
   const notAuditedOnce = await audited(cluster);
   const seen = seenCalls(cluster);

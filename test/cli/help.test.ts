@@ -140,10 +140,12 @@ Usage: mcpgate client ls [options]
 
 Options:
   --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  --verbose                also whether their servers start
   -h, --help               show this text
 
 Examples:
   mcpgate client ls
+  mcpgate client ls --verbose
   mcpgate client ls --format=json
 `,
 
@@ -189,7 +191,9 @@ offer this host's MCP servers
 Usage: mcpgate agent COMMAND
 
 Commands:
-  start  run the agent in the foreground
+  start   run the agent in the foreground
+  status  show what the agent on this host does
+  check   start each app, and say what is wrong
 
 \`mcpgate agent COMMAND --help\` tells more about one.
 `,
@@ -210,6 +214,46 @@ Options:
 Examples:
   mcpgate agent start
   mcpgate agent start --config=agent.yaml
+`,
+
+  "agent status": `\
+show what the agent on this host does
+
+Usage: mcpgate agent status [options]
+
+What the agent that runs on this host says of itself: its connection, its apps and how their last start went, its
+sessions, and the ledger of its servers' processes (started = ended + running, or something has leaked).
+
+Options:
+  --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -c, --config=FILE        configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help               show this text
+
+Examples:
+  mcpgate agent status
+  mcpgate agent status --format=json
+`,
+
+  "agent check": `\
+start each app, and say what is wrong
+
+Usage: mcpgate agent check [APP] [options]
+
+Starts each app's server as a session would, asks it for its tools in both of the protocol's eras, and says what is
+wrong and what to do. Needs no proxy, and does not touch an agent that runs. Exit code 1 when something is wrong.
+
+Arguments:
+  APP  one app of the configuration; all of them unless told
+
+Options:
+  --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -c, --config=FILE        configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help               show this text
+
+Examples:
+  sudo mcpgate agent check
+  sudo mcpgate agent check everything
+  mcpgate agent check --format=json
 `,
 
   proxy: `\

@@ -126,6 +126,24 @@ describe("a session that ends", () => {
       expect(scene.sessions.length).toBe(2);
     });
 
+    test("a request that waited for a session which ended as it opened goes to the one after it", async () => {
+      const scene = await open();
+      scene.session.die("gone");
+      const sent = scene.send(call(1));
+      await scene.answerHandshake();
+      const { session } = scene;
+      // as soon as it is open, before whoever waited for it
+      while (session.received.length < 2) await null;
+      session.events.onEnd();
+      session.die("gone again");
+      await Bun.sleep(0);
+      if (scene.sessions.length > 2) await scene.answerHandshake();
+      await sent;
+      const given = scene.sessions.filter(({ received }) => received.some(({ id }) => id === 1));
+      const told = scene.take().filter(({ id }) => id === 1);
+      expect(given.length + told.length).toBeGreaterThan(0);
+    });
+
     test("and are told why when the next session ends in its handshake", async () => {
       const scene = await lastWord(call(1));
       scene.session.die("the server exited");

@@ -1,5 +1,6 @@
 /** A gate with a clock and ids that a test can read, and both its sides as lists of lines. */
 import { Gate } from "../../src/gate/gate.ts";
+import type { ToolPins } from "../../src/gate/pinning.ts";
 import type { GateLimits } from "../../src/gate/state.ts";
 import type { Step } from "../../src/gate/step.ts";
 import type { AppRules, McpRules } from "../../src/rbac/rules.ts";
@@ -24,7 +25,7 @@ export interface Session {
   server(message: unknown): Step;
 }
 
-export function openSession(allow: McpRules, deny: McpRules = {}, limits: Partial<GateLimits> = {}): Session {
+export function openSession(allow: McpRules, deny: McpRules = {}, limits: Partial<GateLimits> = {}, pins?: ToolPins): Session {
   const clock = { now: 1000 };
   let uid = 0;
   const gate = new Gate({
@@ -34,6 +35,7 @@ export function openSession(allow: McpRules, deny: McpRules = {}, limits: Partia
     now: () => clock.now,
     redact: (json) => JSON.parse(text(json)) as Record<string, unknown>,
     limits,
+    pins,
   });
   const line = (message: unknown) => bytes(typeof message === "string" ? message : JSON.stringify(message));
   return {

@@ -125,8 +125,10 @@ test("not once it has ended, whoever asks", async () => {
 test("a client that comes back waits for an agent that is away, and goes on with it", async () => {
   const key = await begun();
   arrival = Promise.withResolvers();
-  void attach(key).catch(() => {});
+  const ended = attach(key).catch((error: unknown) => error);
   await askedFor.promise;
+  // that nothing happens can't be awaited
+  expect(await Promise.race([ended, Bun.sleep(50).then(() => "waits")])).toBe("waits");
   const { resolve } = arrival;
   arrival = undefined;
   resolve();

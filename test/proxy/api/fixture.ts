@@ -38,6 +38,7 @@ export async function openFixture(config: Partial<ApiConfig> = {}) {
     endSessions: (match, reason) => void calls.push(["endSessions", match, reason]),
     disconnectAgent: (agentId, reason) => void calls.push(["disconnectAgent", agentId, reason]),
     policyChanged: () => void calls.push(["policyChanged"]),
+    toolsApproved: (agentId, app, tools) => void calls.push(["toolsApproved", agentId, app, tools]),
     locksChanged: () => void calls.push(["locksChanged"]),
   };
   const logged: string[] = [];

@@ -16,6 +16,12 @@ export interface Log {
   child(fields: LogFields): Log;
 }
 
+/** The log of a process; those that came of it (`child`) follow it. */
+export interface RootLog extends Log {
+  /** Lines below it are dropped from now on. */
+  setSeverity(severity: Severity): void;
+}
+
 export interface LogOptions {
   severity?: Severity;
   format?: "text" | "json";
@@ -34,7 +40,7 @@ export const printable = (text: string): string =>
     return `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`;
   });
 
-export function createLog(options: LogOptions = {}): Log {
+export function createLog(options: LogOptions = {}): RootLog {
   const write = options.write ?? ((line: string) => process.stderr.write(line));
   const now = options.now ?? (() => new Date());
   const json = options.format === "json";
@@ -51,7 +57,12 @@ export function createLog(options: LogOptions = {}): Log {
     ],
     throttle: 0,
   });
-  return wrap(consola, {});
+  return {
+    ...wrap(consola, {}),
+    setSeverity: (severity) => {
+      consola.level = level[severity];
+    },
+  };
 }
 
 function wrap(consola: ConsolaInstance, base: LogFields): Log {

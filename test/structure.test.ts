@@ -31,7 +31,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   demo: ["client", "config", "agent"],
   cli: ["agent", "proxy", "client", "demo", "audit", "config", "identity", "rbac"],
 };
-const BASE = new Set(["errors.ts", "log.ts", "event.ts", "fold.ts", "version.ts"]);
+const BASE = new Set(["errors.ts", "log.ts", "event.ts", "fold.ts", "terminal.ts", "version.ts"]);
 
 const imports = (file: string): string[] => {
   const text = readFileSync(join(src, file), "utf8");

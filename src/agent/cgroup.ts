@@ -3,7 +3,7 @@
  * where the host lets us. Nothing leaves its group by forking, so `cgroup.kill` (Linux 5.14) ends all of it at once.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
-import { join, relative } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 
 /** Where this process's own group is in the file system; `undefined` where there is no version 2, or it isn't in sight. */
 export function ownGroup(
@@ -23,8 +23,16 @@ export function ownGroup(
   return undefined;
 }
 
+/** Where a process is that had to leave its own group so that controllers can be passed on there (`limits.ts`). */
+export const asideOf = (base: string): string => `${base}-agent`;
+
+/** The group in which the agent of that name makes its own: also when it, or its guard, stepped aside before. */
+export function homeGroup(name: string, own = ownGroup()): string | undefined {
+  return own !== undefined && basename(own) === asideOf(name) ? dirname(own) : own;
+}
+
 /** The agent's group of groups; `undefined` where none can be had. What an earlier agent of that name left there is ended. */
-export async function openGroups(name: string, own = ownGroup()): Promise<string | undefined> {
+export async function openGroups(name: string, own = homeGroup(name)): Promise<string | undefined> {
   if (own === undefined) return undefined;
   const base = join(own, name);
   try {

@@ -11,7 +11,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Log } from "../log.ts";
-import { killGroup, openGroups, ownGroup, removeGroup } from "./cgroup.ts";
+import { homeGroup, killGroup, openGroups, removeGroup } from "./cgroup.ts";
 import { becomeSubreaper, reap } from "./libc.ts";
 import { type Controller, enableControllers, type LimitPlan, limitGroup } from "./limits.ts";
 import { isOwnChild } from "./own-child.ts";
@@ -60,7 +60,7 @@ export class Containment {
     const group = await makeGroup(`mcpgate-${tag}`);
     const subreaper = becomeSubreaper();
     const mechanism = group !== undefined ? "cgroup" : subreaper ? "subreaper" : "process group";
-    const own = ownGroup();
+    const own = homeGroup(`mcpgate-${tag}`);
     const usable = group !== undefined && own !== undefined && needed.length > 0;
     const controllers = usable ? enableControllers(own, group, needed) : new Set<Controller>();
     return new Containment(mechanism, group, controllers, tag, log);

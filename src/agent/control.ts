@@ -34,7 +34,7 @@ export interface ControlOptions {
   spool: Spool;
   log: Log;
   /** What to offer, asked for at each connection. */
-  offer(): Pick<Hello, "boot" | "apps" | "sessions">;
+  offer(): Pick<Hello, "boot" | "apps" | "sessions" | "ended">;
   onMessage(message: Exclude<ToAgent, { t: "challenge" | "refused" | "ping" | "events.stored" | "synced" }>): void;
   /** Resolves when all that `onMessage` was given is in force. */
   settled(): Promise<void>;

@@ -11,6 +11,7 @@
  */
 import { closeSync, fstatSync } from "node:fs";
 import type { Log } from "../log.ts";
+import { watchTerminal } from "../terminal.ts";
 import { killGroup, removeGroup } from "./cgroup.ts";
 import { becomeSubreaper, closeOnExec, openPipe, reap } from "./libc.ts";
 import { descendantsOf, kill, loadStat, startedWith } from "./process-tree.ts";
@@ -43,9 +44,14 @@ export async function runGuard({ argv, env, log, onSignal }: GuardOptions): Prom
   let stopping = false;
   let worker: Worker | undefined;
   let wake: (() => void) | undefined;
+  const isTerminalLost = watchTerminal();
   onSignal((signal) => {
+    if (signal === "SIGHUP" && !isTerminalLost()) {
+      worker?.child.kill("SIGHUP"); // it loads its configuration anew; one that is about to start does so anyway
+      return;
+    }
     stopping = true;
-    worker?.child.kill(signal);
+    worker?.child.kill(signal === "SIGHUP" ? "SIGTERM" : signal);
     wake?.();
   });
   for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, MAX_PAUSE_MS)) {

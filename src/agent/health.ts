@@ -25,9 +25,17 @@ export class AppHealth {
 
   /** `now`: monotonic milliseconds. */
   constructor(apps: string[], onChange: () => void, now: () => number = () => performance.now()) {
-    for (const app of apps) this.#entries.set(app, { app, state: "unknown", failures: 0, failedAt: 0 });
+    this.keep(apps);
     this.#onChange = onChange;
     this.#now = now;
+  }
+
+  /** The apps that there are now: others are forgotten, new ones begin. */
+  keep(apps: readonly string[]): void {
+    for (const app of this.#entries.keys()) if (!apps.includes(app)) this.#entries.delete(app);
+    for (const app of apps) {
+      if (!this.#entries.has(app)) this.#entries.set(app, { app, state: "unknown", failures: 0, failedAt: 0 });
+    }
   }
 
   /** The server answered something. */

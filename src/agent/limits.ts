@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Limits } from "../config/config.ts";
 import { Failure } from "../errors.ts";
+import { asideOf } from "./cgroup.ts";
 
 export type Controller = "memory" | "pids" | "cpu";
 
@@ -93,7 +94,7 @@ export function enableControllers(own: string, base: string, needed: readonly Co
     if (!there.includes(controller)) continue;
     const on = `+${controller}`;
     if (!write(join(own, "cgroup.subtree_control"), on)) {
-      moveAside(own, `${base}-agent`);
+      moveAside(own, asideOf(base));
       if (!write(join(own, "cgroup.subtree_control"), on)) continue;
     }
     if (write(join(base, "cgroup.subtree_control"), on)) enabled.add(controller);

@@ -281,11 +281,11 @@ class RunningServer implements ServerProcess {
     await Promise.allSettled([this.#spawned.stdout.cancel(), this.#spawned.stderr.cancel()]);
   }
 
-  #logLine(line: string): void {
+  #logLine(line: () => string): void {
     const { pass, suppressed } = this.#rate.take();
     this.#logSuppressed(suppressed);
-    if (pass) this.#o.log.info("server.stderr", { pid: this.pid, line });
-    this.#o.onStderrLine?.(line);
+    if (pass && line() !== "") this.#o.log.info("server.stderr", { pid: this.pid, line: line() });
+    if (this.#o.onStderrLine !== undefined && line() !== "") this.#o.onStderrLine(line());
   }
 
   #logSuppressed(lines: number): void {

@@ -35,7 +35,12 @@ export class Servers {
   readonly #o: ServersOptions;
 
   constructor(options: ServersOptions) {
-    this.#o = options;
+    this.#o = { ...options };
+  }
+
+  /** From now on. */
+  allowHostUsers(names: string[]): void {
+    this.#o.allowHostUsers = names;
   }
 
   /** Failure `start_failed` unless the server's program runs. */

@@ -16,6 +16,7 @@ import type { Grant } from "../identity/grant.ts";
 import { type Carrier, type CloseReason, Link, type WindowBudget } from "../link/link.ts";
 import type { Log } from "../log.ts";
 import { encodeError } from "../mcp/encode.ts";
+import { BAD_SERVER_ANSWER } from "../mcp/fault.ts";
 import { type Line, LineSplitter } from "../mcp/lines.ts";
 import { DEFAULT_CODEC_LIMITS, type Id } from "../mcp/message.ts";
 import { NotificationMeter } from "./notification-meter.ts";
@@ -61,8 +62,8 @@ export class Session {
   readonly #options: SessionOptions;
   readonly #gate: Gate;
   readonly #meter = new NotificationMeter({ now: () => performance.now() });
-  readonly #fromClient = new LineSplitter(DEFAULT_CODEC_LIMITS.maxBytes);
-  readonly #fromServer = new LineSplitter(DEFAULT_CODEC_LIMITS.maxBytes);
+  readonly #fromClient: Inbound;
+  readonly #fromServer: Inbound;
   /** Resolves when the server runs, or when it is certain that it won't. */
   readonly #started: Promise<void>;
   #server: ServerProcess | undefined;
@@ -70,6 +71,7 @@ export class Session {
   #ending: Promise<void> | undefined;
   /** While a client that ended its input waits for its last answers. */
   #answered: PromiseWithResolvers<void> | undefined;
+  #drained: PromiseWithResolvers<void> | undefined;
   #revision: number;
   #attached = false;
   #spoke = false;
@@ -92,6 +94,8 @@ export class Session {
       redact: redactArguments,
       pins: options.pins,
     });
+    this.#fromClient = new Inbound(options.budget);
+    this.#fromServer = new Inbound(options.budget);
     this.link = new Link({
       onData: (bytes) => this.#onClientData(bytes),
       onEnd: () => void this.#onClientEnd(),
@@ -143,6 +147,22 @@ export class Session {
     }
   }
 
+  /** Requests that a client waits for; a subscription, which is open for ever, is none. */
+  get openCalls(): number {
+    return this.#gate.openCalls();
+  }
+
+  /**
+   * Nothing new reaches the server from now on: what the client asks is left without an answer, so that it goes to the next
+   * session. Resolves when all calls that are open are answered and the client has the answers, or the session is over.
+   */
+  async drain(): Promise<void> {
+    this.#gate.close();
+    this.#drained ??= Promise.withResolvers<void>();
+    if (this.openCalls > 0) await this.#drained.promise;
+    if (this.link.attached) await this.link.flushed();
+  }
+
   /** Called about once a second. */
   checkLimits(now: number): void {
     if (this.#ending !== undefined) return;
@@ -186,13 +206,13 @@ export class Session {
     if (!this.#spoke) this.#options.onSpoke();
     this.#spoke = true;
     this.#limits.fromServer(performance.now());
-    for (const line of this.#fromServer.push(chunk)) this.#apply(this.#read("server", line));
-    return this.#room();
+    for (const line of this.#fromServer.lines.push(chunk)) this.#apply(this.#read("server", line));
+    return this.#room(this.#fromServer);
   }
 
   async #onServerExit(how: string): Promise<void> {
     if (this.#ending === undefined) this.#options.onFailed(`the server ${how}`);
-    const rest = this.#fromServer.end();
+    const rest = this.#fromServer.lines.end();
     if (rest !== undefined) this.#apply(this.#read("server", rest));
     await this.end(`the server ${how}`, "server_exited");
   }
@@ -206,16 +226,16 @@ export class Session {
     // What is not consumed is not acknowledged: the client's window holds it back.
     const held = this.#options.held();
     if (held !== undefined) return held.then(() => (this.link.closed ? undefined : this.#onClientData(bytes)));
-    for (const line of this.#fromClient.push(bytes)) {
+    for (const line of this.#fromClient.lines.push(bytes)) {
       this.#apply(this.#read("client", line));
       if (this.#failed !== undefined) void this.end(this.#failed.message, "start_failed");
     }
-    return this.#room();
+    return this.#room(this.#fromClient);
   }
 
   async #onClientEnd(): Promise<void> {
     await this.#started;
-    const rest = this.#fromClient.end();
+    const rest = this.#fromClient.lines.end();
     if (rest !== undefined) this.#apply(this.#read("client", rest));
     if (this.#server === undefined) {
       await this.end("the client ended the session", "end");
@@ -248,6 +268,7 @@ export class Session {
     for (const bytes of step.toServer) this.#server?.write(bytes);
     for (const bytes of step.toClient) this.link.write(this.#withoutSecrets(bytes));
     if (this.#answered !== undefined && this.#gate.openRequests() === 0) this.#answered.resolve();
+    if (this.#drained !== undefined && this.openCalls === 0) this.#drained.resolve();
   }
 
   /** After their events: a definition is told about twice rather than never. */
@@ -286,13 +307,14 @@ export class Session {
     }
   }
 
-  #room(): void | Promise<void> {
+  /** Resolves when there is room for more; what a large line took is given back then, as all but a window of it has left. */
+  #room(from: Inbound): void | Promise<void> {
     const server = this.#server;
     const serverFull = server !== undefined && !server.writable;
     const linkFull = this.link.full;
-    if (!serverFull && !linkFull) return;
-    return Promise.all([serverFull ? server.drain() : undefined, linkFull ? this.link.drained() : undefined]).then(
-      () => undefined,
+    if (!serverFull && !linkFull) return from.settle();
+    return Promise.all([serverFull ? server.drain() : undefined, linkFull ? this.link.drained() : undefined]).then(() =>
+      from.settle(),
     );
   }
 
@@ -313,6 +335,9 @@ export class Session {
     if (this.link.attached || code !== "session_gone") await Promise.race([this.link.flushed(), Bun.sleep(FLUSH_MS)]);
     this.link.close(code, told);
     const how = await exit;
+    this.#drained?.resolve();
+    this.#fromClient.close();
+    this.#fromServer.close();
     this.#options.log.info("session.end", { reason, ...(how === undefined ? {} : { exit: how.message }) });
     this.#options.onEnded(reason, code === "end");
   }
@@ -322,5 +347,44 @@ export class Session {
 function blocked(masked: Uint8Array): Uint8Array {
   const { id, method } = JSON.parse(new TextDecoder().decode(masked)) as { id?: Id; method?: unknown };
   if (id === undefined || method !== undefined) return masked;
-  return encodeError(id, -32603, "the answer was withheld: it holds a secret of the server's (mcp.secrets: block)");
+  return encodeError(
+    id,
+    BAD_SERVER_ANSWER,
+    "the answer was withheld: it holds a secret of the server's (mcp.secrets: block)",
+  );
+}
+
+/** The lines of one direction, and what they hold of the budget until the other side has taken them. */
+class Inbound {
+  readonly lines: LineSplitter;
+  readonly #budget: WindowBudget;
+  #taken = 0;
+  #closed = false;
+
+  constructor(budget: WindowBudget) {
+    this.#budget = budget;
+    this.lines = new LineSplitter(DEFAULT_CODEC_LIMITS.maxBytes, { take: (bytes) => this.#take(bytes) });
+  }
+
+  /** Of the lines that were cut out, nothing is held any more. */
+  settle(): void {
+    if (!this.#closed) this.#giveBack(this.lines.taken);
+  }
+
+  /** Nothing is held, and nothing will be. */
+  close(): void {
+    this.#closed = true;
+    this.#giveBack(0);
+  }
+
+  #take(bytes: number): boolean {
+    if (this.#closed || !this.#budget.take(bytes)) return false;
+    this.#taken += bytes;
+    return true;
+  }
+
+  #giveBack(kept: number): void {
+    this.#budget.give(this.#taken - kept);
+    this.#taken = kept;
+  }
 }

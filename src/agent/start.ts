@@ -4,7 +4,8 @@ import { readFileSync, realpathSync } from "node:fs";
 import { join } from "node:path";
 import { Spool } from "../audit/spool.ts";
 import { newUid } from "../audit/uid.ts";
-import type { AppConfig, Config } from "../config/config.ts";
+import { changedApps } from "../config/changes.ts";
+import type { AppConfig, AppServiceConfig, Config } from "../config/config.ts";
 import { Failure } from "../errors.ts";
 import { AUDIT_SCHEMA_VERSION, type AuditEvent, type EventDraft } from "../event.ts";
 import { type DirectoryLock, lockDirectory } from "../identity/directory-lock.ts";
@@ -14,6 +15,7 @@ import { signProof } from "../identity/proof.ts";
 import { publicUrl } from "../identity/url.ts";
 import { Budget } from "../link/budget.ts";
 import { dial } from "../link/dial.ts";
+import { chooseVersion, LINK_VERSIONS } from "../link/frame.ts";
 import { AGENT_SESSION_PATH, beforeLink, parseMessage, type ToAgent } from "../link/protocol.ts";
 import type { Log } from "../log.ts";
 import { VERSION } from "../version.ts";
@@ -42,12 +44,20 @@ export interface AgentOptions {
 export interface RunningAgent {
   /** The first time that the proxy took the apps. */
   ready: Promise<{ agent: string; apps: string[] }>;
-  /** Ends the sessions, their servers and the connection; what the proxy did not store stays in the spool. */
+  /**
+   * Waits for open calls as long as `drain` says, while nothing new is taken; then ends the sessions, their servers and the
+   * connection. What the proxy did not store stays in the spool.
+   */
   stop(): Promise<void>;
+  /** Takes over what has changed, and touches nothing else. Throws where it can't; then all is as it was. */
+  reload(config: Config): Promise<void>;
   /** Rejects when the agent can't go on: removed at the proxy, or a data directory of another one. */
   closed: Promise<void>;
 }
 
+/** Bytes that sessions may hold beyond the smallest windows and ordinary lines: two of the largest lines for each user. */
+const BUDGET = { total: 1024 * 1024 * 1024, user: 192 * 1024 * 1024 };
+const STOPS = "the agent stops";
 const TICK_MS = 1_000;
 const LAST_EVENTS_MS = 3_000;
 const LOCK_MS = 5_000;
@@ -87,10 +97,9 @@ export async function startAgent({ config, log, self, guard }: AgentOptions): Pr
       self,
       lock,
       dataDir: config.dataDir,
-      allowHostUsers: service.allowHostUsers ?? [],
       pins: loadPins(dir, service.apps),
     };
-    return new Agent(parts, service.apps, service.resumeWindowSeconds * 1000);
+    return new Agent(parts, service);
   } catch (error) {
     lock.release();
     throw error;
@@ -129,14 +138,13 @@ interface Parts {
   self: string[];
   lock: DirectoryLock;
   dataDir: string;
-  allowHostUsers: string[];
   pins: ReadonlyMap<string, AppPins>;
 }
 
 class Agent implements RunningAgent {
   readonly #identity: AgentIdentity;
-  readonly #apps: AppConfig[];
-  readonly #resumeWindowMs: number;
+  readonly #dataDir: string;
+  #service: AppServiceConfig;
   readonly #spool: Spool;
   readonly #log: Log;
   readonly #lock: DirectoryLock;
@@ -148,9 +156,12 @@ class Agent implements RunningAgent {
   /** Names its chain of events too. */
   readonly #boot: string;
   readonly #sessions = new Map<string, Session>();
+  /** How sessions ended while the proxy could not be told; the next hello does. */
+  readonly #ended = new Map<string, { reason: string; ok: boolean }>();
   /** Of the apps whose tools are pinned. */
-  readonly #pins: ReadonlyMap<string, AppPins>;
-  readonly #budget = new Budget({ total: 512 * 1024 * 1024, user: 128 * 1024 * 1024 });
+  #pins: ReadonlyMap<string, AppPins>;
+  readonly #loadedPins: Map<string, AppPins>;
+  readonly #budget = new Budget(BUDGET);
   /** Grants are dated by the proxy's clock; this host's own may be wrong. */
   readonly #clock = new PeerClock();
   /** Attachments whose grant was used, until it would be too old anyway: a grant works once. */
@@ -160,14 +171,17 @@ class Agent implements RunningAgent {
   readonly #closed = Promise.withResolvers<void>();
   readonly #tick: ReturnType<typeof setInterval>;
   #stopping: Promise<void> | undefined;
+  /** The proxy does not want this agent, or nobody watches it: nothing is waited for. */
+  #abrupt = false;
   #inOrder: Promise<void> = Promise.resolve();
 
-  constructor(parts: Parts, apps: AppConfig[], resumeWindowMs: number) {
-    const { identity, boot, spool, containment, guard, log, self, lock, dataDir, allowHostUsers, pins } = parts;
+  constructor(parts: Parts, service: AppServiceConfig) {
+    const { identity, boot, spool, containment, guard, log, self, lock, dataDir, pins } = parts;
+    const { apps, allowHostUsers = [] } = service;
     this.#boot = boot;
     this.#identity = identity;
-    this.#apps = apps;
-    this.#resumeWindowMs = resumeWindowMs;
+    this.#dataDir = dataDir;
+    this.#service = service;
     this.#spool = spool;
     this.#containment = containment;
     this.#log = log;
@@ -181,7 +195,8 @@ class Agent implements RunningAgent {
     void this.#servers.sweepContainers(apps);
     for (const app of apps) this.#servers.announceLimits(app);
     this.#pins = pins;
-    for (const each of pins.values()) each.onChanged = () => this.#reportPins(each);
+    this.#loadedPins = new Map(pins);
+    this.#watchPins();
     this.#status = openStatusSocket(dataDir, log, () => this.#describe());
     this.#control = new Control({
       trust: identity.trust,
@@ -191,13 +206,15 @@ class Agent implements RunningAgent {
       log,
       offer: () => ({
         boot: this.#boot,
-        apps: apps.map(({ name, description, labels, shared }) => ({ name, description, labels, shared })),
+        apps: offerOf(this.#service),
         sessions: [...this.#sessions.keys()],
+        ended: [...this.#ended.entries()].map(([sid, how]) => ({ sid, ...how })),
       }),
       onMessage: (message) => this.#onMessage(message),
       settled: () => this.#inOrder,
       onClock: (now) => this.#clock.learn(now),
       onRejected: (failure) => {
+        this.#abrupt = true;
         this.#ready.reject(failure);
         this.#closed.reject(failure);
       },
@@ -227,11 +244,62 @@ class Agent implements RunningAgent {
     return this.#stopping;
   }
 
+  async reload({ app: service, file }: Config): Promise<void> {
+    if (this.#stopping !== undefined) return;
+    if (service === undefined) {
+      throw new Failure("config", `${file ?? "configuration"}: app_service is not enabled any more`, {
+        hint: "stop the agent, if that is what it is to mean",
+      });
+    }
+    const before = this.#service;
+    const { added, changed, removed } = changedApps(before.apps, service.apps);
+    const pins = this.#pinsOf(service.apps);
+    this.#service = service;
+    this.#pins = pins;
+    this.#watchPins();
+    this.#servers.allowHostUsers(service.allowHostUsers ?? []);
+    this.#health.keep(service.apps.map(({ name }) => name));
+    for (const app of service.apps) {
+      if (added.includes(app.name) || changed.includes(app.name)) this.#servers.announceLimits(app);
+    }
+    for (const session of this.#sessions.values()) {
+      if (removed.includes(session.grant.app)) void session.end("the app was removed from the agent's configuration");
+    }
+    // The proxy need not know how an app is launched.
+    if (!Bun.deepEquals(offerOf(before), offerOf(service))) this.#control.send({ t: "apps", apps: offerOf(service) });
+    const list = (apps: string[]) => (apps.length === 0 ? undefined : apps.join(","));
+    if (added.length + changed.length + removed.length > 0) {
+      this.#log.info("apps.changed", { added: list(added), changed: list(changed), removed: list(removed) });
+    }
+  }
+
+  /** Each app's pins are loaded once, and followed by all of its sessions, also when they are to be treated otherwise. */
+  #pinsOf(apps: readonly AppConfig[]): ReadonlyMap<string, AppPins> {
+    const loaded = loadPins(
+      join(this.#dataDir, "agent"),
+      apps.filter(({ name }) => !this.#loadedPins.has(name)),
+    );
+    for (const [name, each] of loaded) this.#loadedPins.set(name, each);
+    const pins = new Map<string, AppPins>();
+    for (const { name, toolPinning = "warn" } of apps) {
+      const each = this.#loadedPins.get(name);
+      if (each === undefined || toolPinning === "off") continue;
+      each.enforce = toolPinning === "enforce";
+      pins.set(name, each);
+    }
+    return pins;
+  }
+
+  #watchPins(): void {
+    for (const each of this.#pins.values()) each.onChanged = () => this.#reportPins(each);
+  }
+
   async #stop(): Promise<void> {
+    if (!this.#abrupt) await this.#drain();
     clearInterval(this.#tick);
     // Long before the lock goes: the runtime removes the socket's file a moment after it was told to.
     this.#status.close();
-    await Promise.all([...this.#sessions.values()].map((session) => session.end("the agent stops")));
+    await Promise.all([...this.#sessions.values()].map((session) => session.end(STOPS)));
     await this.#containment.close();
     await this.#control.flush(LAST_EVENTS_MS);
     this.#control.stop();
@@ -241,18 +309,35 @@ class Agent implements RunningAgent {
     this.#closed.resolve();
   }
 
+  /** Until every call is answered, or time is up. Sessions that wait for nothing end at once. */
+  async #drain(): Promise<void> {
+    const { drainSeconds } = this.#service;
+    const sessions = [...this.#sessions.values()];
+    const calls = sessions.reduce((sum, session) => sum + session.openCalls, 0);
+    if (calls > 0) this.#log.info("agent.draining", { calls, limit_s: drainSeconds });
+    const over = Promise.withResolvers<void>();
+    const timer = setTimeout(over.resolve, drainSeconds * 1000);
+    await Promise.all(
+      sessions.map(async (session) => {
+        await Promise.race([session.drain(), over.promise]);
+        await session.end(STOPS);
+      }),
+    );
+    clearTimeout(timer);
+  }
+
   /** The clock of detached sessions runs only while clients could come: a proxy that was down for an hour kills none. */
   #onTick(): void {
     this.#containment.sweep();
     const now = performance.now();
     for (const session of this.#sessions.values()) session.checkLimits(now);
     if (!this.#control.up) return;
-    for (const session of this.#sessions.values()) session.tick(TICK_MS, this.#resumeWindowMs);
+    for (const session of this.#sessions.values()) session.tick(TICK_MS, this.#service.resumeWindowSeconds * 1000);
   }
 
   /** We are what is left of the two: the servers end now, and the proxy hears of it before we do. */
   #onGuardLost(): void {
-    if (this.#stopping !== undefined) return;
+    this.#abrupt = true;
     this.#log.error("guard.lost");
     for (const session of this.#sessions.values()) void session.kill("the agent's guard process was killed");
     for (const pid of serverLedger.pids()) killGroupOf(pid);
@@ -265,6 +350,7 @@ class Agent implements RunningAgent {
   #onMessage(message: Parameters<ConstructorParameters<typeof Control>[0]["onMessage"]>[0]): void {
     switch (message.t) {
       case "welcome":
+        this.#ended.clear();
         this.#onWelcome(message);
         break;
       case "session.open":
@@ -272,6 +358,11 @@ class Agent implements RunningAgent {
         break;
       case "session.policy":
         this.#next(() => this.#onPolicy(message.grant));
+        break;
+      case "apps.taken":
+        for (const { name, reason } of message.refused) this.#log.error("app.refused", { app: name, reason });
+        this.#tellHealth();
+        this.#tellPins();
         break;
       case "tools.approved":
         this.#onApproved(message);
@@ -291,12 +382,16 @@ class Agent implements RunningAgent {
     this.#clock.learn(message.now);
     for (const { name, reason } of message.refused) this.#log.error("app.refused", { app: name, reason });
     const refused = new Set(message.refused.map(({ name }) => name));
-    const apps = this.#apps.map(({ name }) => name).filter((name) => !refused.has(name));
+    const apps = this.#service.apps.map(({ name }) => name).filter((name) => !refused.has(name));
     this.#log.info("control.connected", { apps: apps.join(","), sessions: this.#sessions.size });
     this.#tellHealth();
-    for (const { name: app } of this.#apps)
-      this.#reportPins(this.#pins.get(app) ?? { app, enforce: false, report: [] });
+    this.#tellPins();
     this.#ready.resolve({ agent: this.#identity.name, apps });
+  }
+
+  #tellPins(): void {
+    for (const { name: app } of this.#service.apps)
+      this.#reportPins(this.#pins.get(app) ?? { app, enforce: false, report: [] });
   }
 
   #reportPins({ app, enforce, report }: { app: string; enforce: boolean; report: PinReport[] }): void {
@@ -328,7 +423,12 @@ class Agent implements RunningAgent {
   }
 
   /** A grant came: a new session, or a new connection of one that lives. */
-  async #onOpen({ attach, resume, grant: text }: Extract<ToAgent, { t: "session.open" }>): Promise<void> {
+  async #onOpen({
+    attach,
+    resume,
+    link: offered,
+    grant: text,
+  }: Extract<ToAgent, { t: "session.open" }>): Promise<void> {
     let grant: ReceivedGrant;
     try {
       grant = await this.#verify(text);
@@ -345,8 +445,14 @@ class Agent implements RunningAgent {
       this.#control.send({ t: "session.refused", attach, sid: grant.sid, gone, ...failure.toJSON() });
     };
     try {
+      const link = chooseVersion(offered);
+      if (link === undefined) {
+        throw new Failure("version_skew", `the agent speaks link version ${LINK_VERSIONS}, and the client ${offered}`, {
+          hint: "update mcpgate where it is older: mcpgate version",
+        });
+      }
       const session = this.#openSession(grant, resume);
-      void this.#dialSession(session, attach).catch((error) => refuse(error, false));
+      void this.#dialSession(session, attach, link).catch((error) => refuse(error, false));
     } catch (error) {
       refuse(error, true);
     }
@@ -368,7 +474,7 @@ class Agent implements RunningAgent {
     }
     if (this.#stopping !== undefined) throw new Failure("agent_offline", "the agent stops");
     if (resume) throw new Failure("session_gone", "the session ended on the agent");
-    const app = this.#apps.find(({ name }) => name === grant.app);
+    const app = this.#service.apps.find(({ name }) => name === grant.app);
     if (app === undefined) throw new Failure("not_found", `this agent has no app "${grant.app}"`);
     this.#checkCount(app, grant.user);
     const log = this.#log.child({ sid: grant.sid, app: grant.app, user: grant.user });
@@ -385,7 +491,8 @@ class Agent implements RunningAgent {
       budget: this.#budget.of(grant.user),
       onEnded: (reason, ok) => {
         this.#sessions.delete(grant.sid);
-        this.#control.send({ t: "session.ended", sid: grant.sid, reason, ok });
+        if (this.#control.up) this.#control.send({ t: "session.ended", sid: grant.sid, reason, ok });
+        else this.#ended.set(grant.sid, { reason, ok });
       },
     });
     this.#sessions.set(grant.sid, session);
@@ -448,7 +555,7 @@ class Agent implements RunningAgent {
   }
 
   /** Each session has a connection of its own, dialled out as everything is. */
-  async #dialSession(session: Session, attach: string): Promise<void> {
+  async #dialSession(session: Session, attach: string, link: number): Promise<void> {
     const { trust, key } = this.#identity;
     await dial({
       trust,
@@ -456,7 +563,8 @@ class Agent implements RunningAgent {
       answer: async (nonce) => ({
         t: "accept",
         attach,
-        resume_window: Math.round(this.#resumeWindowMs / 1000),
+        link,
+        resume_window: this.#service.resumeWindowSeconds,
         proof: await signProof({
           key,
           method: "GET",
@@ -495,6 +603,10 @@ class Agent implements RunningAgent {
     );
   }
 }
+
+/** What the proxy is told of the apps. */
+const offerOf = ({ apps }: AppServiceConfig) =>
+  apps.map(({ name, description, labels, shared }) => ({ name, description, labels, shared }));
 
 function killGroupOf(pid: number): void {
   try {

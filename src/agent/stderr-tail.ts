@@ -17,14 +17,15 @@ export const strip = (text: string): string =>
   text.replace(ESCAPES, "").replaceAll("\t", " ").replace(CONTROLS, "").trimEnd();
 
 export class StderrTail {
-  readonly #lines: string[] = [];
-  readonly #onLine: (line: string) => void;
+  /** Read as text only when somebody wants them: most lines of a flood nobody does. */
+  readonly #lines: (() => string)[] = [];
+  readonly #onLine: (line: () => string) => void;
   readonly #secrets: Secrets;
   #partial: Uint8Array[] = [];
   #partialBytes = 0;
   #cut = false;
 
-  constructor(onLine: (line: string) => void, secrets: Secrets = NO_SECRETS) {
+  constructor(onLine: (line: () => string) => void, secrets: Secrets = NO_SECRETS) {
     this.#onLine = onLine;
     this.#secrets = secrets;
   }
@@ -47,8 +48,11 @@ export class StderrTail {
 
   /** The last lines, oldest first; with one that isn't finished yet. */
   lines(): string[] {
-    const open = this.#text();
-    return open === "" ? [...this.#lines] : [...this.#lines, open].slice(-STDERR_TAIL_LINES);
+    const lines = this.#partialBytes === 0 ? this.#lines : [...this.#lines, this.#text()];
+    return lines
+      .map((line) => line())
+      .filter((line) => line !== "")
+      .slice(-STDERR_TAIL_LINES);
   }
 
   #add(part: Uint8Array): void {
@@ -61,17 +65,26 @@ export class StderrTail {
     this.#partialBytes += kept.length;
   }
 
-  #text(): string {
-    const text = strip(new TextDecoder().decode(Buffer.concat(this.#partial)));
-    return this.#secrets.maskText(text, this.#cut) + (this.#cut ? "…" : "");
+  #text(): () => string {
+    const [parts, cut] = [this.#partial, this.#cut];
+    const read = (): string => {
+      const [first = new Uint8Array()] = parts;
+      const text = strip(new TextDecoder().decode(parts.length === 1 ? first : Buffer.concat(parts)));
+      return this.#secrets.maskText(text, cut) + (cut ? "…" : "");
+    };
+    let text: string | undefined;
+    return () => {
+      text ??= read();
+      return text;
+    };
   }
 
   #finish(): void {
+    if (this.#partialBytes === 0) return;
     const line = this.#text();
     this.#partial = [];
     this.#partialBytes = 0;
     this.#cut = false;
-    if (line === "") return;
     this.#lines.push(line);
     if (this.#lines.length > STDERR_TAIL_LINES) this.#lines.shift();
     this.#onLine(line);

@@ -60,7 +60,8 @@ export function loadPins(dir: string, apps: readonly AppConfig[]): ReadonlyMap<s
 
 export class AppPins implements ToolPins {
   readonly app: string;
-  readonly enforce: boolean;
+  /** `tool_pinning: enforce`, as it is now. */
+  enforce: boolean;
   /** How a tool stands has changed, and is saved. */
   onChanged: () => void = () => {};
   readonly #path: string;

@@ -50,7 +50,7 @@ export interface Verified {
   chains: ChainSummary[];
   events: number;
   problems: number;
-  /** Events that the retention took away, and that agents had to drop. */
+  /** Events that the retention took out of chains that are still known, and that agents had to drop. */
   retired: number;
   dropped: number;
   /** Events at chains' ends that no signature covers yet. */
@@ -110,6 +110,8 @@ export async function verifyLog(source: ChainSource, { since, known = [], report
     if (seen !== undefined)
       await checkPin(source, record, walk, { ...seen, n: seen.last, by: "the earlier run" }, found);
     const reach = Math.max(end, pin?.n ?? 0, seen?.last ?? 0);
+    // the log goes on while it is verified: what the others told of may have come since
+    if (walk.last < reach) await walkOn(source, record, walk, { witnesses });
     const cover = witnesses.cover(jkt, chain);
     if (walk.last < reach && !(since !== undefined && walk.last === 0)) {
       walk.holes.push({ from: walk.last + 1, to: reach, hash: undefined, tail: true, after: walk.lastUid });
@@ -130,7 +132,7 @@ export async function verifyLog(source: ChainSource, { since, known = [], report
     totals.unsigned += Math.max(0, walk.last - Math.max(signed, pin?.n ?? 0));
     chains.push({ chain, owner, jkt, first: walk.first, last: walk.last, hash: walk.hash, signed, retired });
   }
-  if (since === undefined) problems += reportVanished(records, witnesses, known, report);
+  if (since === undefined) problems += await reportVanished(source, records, witnesses, known, report);
   const events = walked.reduce((sum, { walk }) => sum + walk.count, 0);
   return { chains, events, problems, ...totals };
 }
@@ -178,19 +180,29 @@ async function walkChain(source: ChainSource, record: ChainRecord, o: WalkOption
     }
   }
   walk.expect(record.n, record.hash, "the proxy's record of the chain");
-  let from = o.since;
-  for (let after = 0; ; after = walk.last) {
-    const lines = await source.lines(chain, { after, since: from });
-    if (lines.length === 0) break;
-    for (const line of lines) o.witnesses.hear(record.kind, record.jkt, walk.take(line, from !== undefined));
-    from = undefined;
-  }
+  await walkOn(source, record, walk, o);
   if (o.since !== undefined && walk.count === 0) return undefined;
   walk.finish();
   if (final && walk.last > signed) {
     o.found({ kind: "added", chain, owner, n: signed + 1, to: walk.last, text: "events follow the end of the chain" });
   }
   return { record, walk, end: Math.max(signed, record.n), signed };
+}
+
+/** All lines behind where the walk stands. */
+async function walkOn(
+  source: ChainSource,
+  { chain, kind, jkt }: ChainRecord,
+  walk: ChainWalk,
+  o: { since?: string | undefined; witnesses: Witnesses },
+): Promise<void> {
+  let from = o.since;
+  for (let after = walk.last; ; after = walk.last) {
+    const lines = await source.lines(chain, { after, since: from });
+    if (lines.length === 0) return;
+    for (const line of lines) o.witnesses.hear(kind, jkt, walk.take(line, from !== undefined));
+    from = undefined;
+  }
 }
 
 /** A checkpoint is the proxy's signed word about an agent's chain: its line then, and its key. */
@@ -238,15 +250,20 @@ function uncovered(hole: Gap, cover: readonly Interval[]): { from: number; to: n
 type Gap = { from: number; to: number; hash: string | undefined };
 
 /** Chains that something tells of and that are not there at all. */
-function reportVanished(
+async function reportVanished(
+  source: ChainSource,
   records: readonly ChainRecord[],
   witnesses: Witnesses,
   ends: readonly KnownEnd[],
   report: (problem: Problem) => void,
-): number {
+): Promise<number> {
   const known = new Set(records.map(({ chain }) => chain));
   const named = [...witnesses.named(), ...ends.map(({ chain, jkt, last }) => ({ chain, jkt, n: last }))];
   let count = 0;
+  // begun since the run did
+  if (named.some(({ chain }) => !known.has(chain))) {
+    for (const { chain } of (await allChains(source)).records) known.add(chain);
+  }
   for (const { chain, jkt, n } of named) {
     if (known.has(chain)) continue;
     known.add(chain);

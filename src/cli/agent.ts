@@ -1,17 +1,20 @@
 /** `mcpgate agent start | status | check` */
+import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { Failure } from "../errors.ts";
 import { command, configFlag, formatFlag } from "./command.ts";
 import { utc } from "./listing.ts";
 import { render, table } from "./output.ts";
 import { announce, notEnabled } from "./proxy.ts";
+import { followConfig, type Reloading } from "./reload.ts";
 
 export const start = command({
   args: configFlag,
   about: [
     "Joins the proxy (the first time with a join token, then with the key that it keeps), offers the apps of the",
     "configuration, and runs their servers when somebody connects. In the foreground; logs to stderr. One line on",
-    "stdout says when it is ready. SIGTERM and SIGINT stop it and the servers that it started.",
+    "stdout says when it is ready. SIGTERM and SIGINT stop it and the servers that it started, once open calls are",
+    "answered, or `app_service.drain` is over. SIGHUP, or a change of the file, reloads the configuration.",
   ].join("\n"),
   examples: ["mcpgate agent start", "mcpgate agent start --config=agent.yaml"],
   async run(context, { config: path }) {
@@ -25,6 +28,7 @@ export const start = command({
     const argv = [...context.respawn, "agent", "start", ...(path === undefined ? [] : [`--config=${path}`])];
     const guard = await context.services.openGuard({ argv, env: context.env, log });
     if (typeof guard === "number") return guard;
+    let reloading: Reloading | undefined;
     const stopped = context.untilStopped().then(() => undefined);
     const agent = await context.services.startAgent({
       config,
@@ -33,13 +37,16 @@ export const start = command({
       self: [...context.respawn, "__exec"],
     });
     try {
+      const apply = (next: Config) => agent.reload(next);
+      reloading = followConfig(context, { service: "agent", path, config, log, apply });
       const ready = await Promise.race([agent.ready, stopped, agent.closed.then(() => undefined)]);
       if (ready === undefined) return 0;
       const apps = ready.apps.length === 0 ? "no apps" : ready.apps.join(", ");
       await announce(context, `mcpgate agent ${ready.agent} is ready and offers ${apps}\n`);
-      await Promise.race([stopped, agent.closed]);
+      await Promise.race([stopped, agent.closed, reloading.hungUp]);
       return 0;
     } finally {
+      reloading?.stop();
       await agent.stop();
     }
   },

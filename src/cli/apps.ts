@@ -76,7 +76,7 @@ export const approve = command({
     ...configFlag,
   },
   about:
-    "Approves the new and changed tool definitions that wait, and prints what was approved. What changes in the meantime waits again.",
+    "Approves the tool definitions that wait, and prints them. What changes in the meantime waits again.",
   examples: ["mcpgate apps pins billing", "mcpgate apps approve billing --tool=transfer"],
   async run(context, { name, tool, format, config }) {
     const { approved, waiting } = await withAdminApi(context, config, async (api) => {
@@ -84,7 +84,9 @@ export const approve = command({
       const waiting = all.filter((pin) => pin.pending !== null && (tool === undefined || pin.tool === tool));
       if (waiting.length === 0) {
         if (tool !== undefined && !all.some((pin) => pin.tool === tool)) {
-          throw new Failure("not_found", `no tool ${tool} of ${name} has been seen`, { hint: `mcpgate apps pins ${name}` });
+          throw new Failure("not_found", `no tool ${tool} of ${name} has been seen`, {
+            hint: `mcpgate apps pins ${name}`,
+          });
         }
         return { approved: [], waiting };
       }

@@ -1,7 +1,7 @@
 /** Everything that a command may touch besides its arguments. Tests hand in their own. */
 import type { ApiClient } from "../client/api.ts";
 import type { Config } from "../config/config.ts";
-import { createLog, type Log, type LogOptions } from "../log.ts";
+import { createLog, type LogOptions, type RootLog } from "../log.ts";
 import { createOutput, type Output } from "./output.ts";
 import { openTerminal, readAllOfStdin, type Terminal } from "./terminal.ts";
 
@@ -14,13 +14,15 @@ export interface Context {
   self: string[];
   /** The same for our own children; independent of the program's place on disk where the system allows that. */
   respawn: string[];
-  createLog(options: LogOptions): Log;
+  createLog(options: LogOptions): RootLog;
   /** All of standard input; at most 1 MiB. */
   readStdin(): Promise<string>;
   /** The person's terminal, whatever stdin and stdout are; undefined where there is none. */
   openTerminal(): Terminal | undefined;
   /** Resolves at the first SIGINT or SIGTERM, which then doesn't end the process; the second one does. */
   untilStopped(): Promise<void>;
+  /** Calls back at each SIGHUP, which then doesn't end the process, until it is told to stop. */
+  onHangUp(take: () => void): () => void;
   /** The proxy's API for admins: the unix socket on the proxy's own host, else as the logged-in user. */
   openAdminApi(config: Config | undefined): Promise<ApiClient>;
   /** The proxy's API as the logged-in user. */
@@ -55,6 +57,7 @@ export function createContext(): Context {
     readStdin: readAllOfStdin,
     openTerminal,
     untilStopped,
+    onHangUp,
     openAdminApi: async (config) => await (await import("../client/api.ts")).openAdminApi({ config, env }),
     openUserApi: async () => await (await import("../client/api.ts")).openUserApi({ env }),
     services: {
@@ -91,4 +94,9 @@ function untilStopped(): Promise<void> {
     };
     for (const signal of signals) process.on(signal, stop);
   });
+}
+
+function onHangUp(take: () => void): () => void {
+  process.on("SIGHUP", take);
+  return () => void process.removeListener("SIGHUP", take);
 }

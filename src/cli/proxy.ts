@@ -1,15 +1,18 @@
 /** `mcpgate proxy start` */
+import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { Failure } from "../errors.ts";
 import { command, configFlag } from "./command.ts";
 import type { Context } from "./context.ts";
 import { ClosedOutput } from "./output.ts";
+import { followConfig } from "./reload.ts";
 
 export const start = command({
   args: configFlag,
   about: [
     "Runs in the foreground and logs to stderr. One line on stdout says when it is ready, with the address",
-    "that agents and clients dial and the CA pin that they check. SIGTERM and SIGINT stop it.",
+    "that agents and clients dial and the CA pin that they check. SIGTERM and SIGINT stop it; SIGHUP, or a change of the",
+    "file or of a certificate that it names, reloads the configuration.",
   ].join("\n"),
   examples: ["mcpgate proxy start", "mcpgate proxy start --config=proxy.yaml"],
   async run(context, { config: path }) {
@@ -21,19 +24,23 @@ export const start = command({
     }
     // before the start, so that a signal that comes while it starts stops it cleanly too
     const stopped = context.untilStopped();
+    const log = context.createLog(config.log);
     const proxy = await context.services.startProxy({
       config,
-      log: context.createLog(config.log),
+      log,
       print: (text) => context.out.print(text),
     });
+    const apply = (next: Config) => proxy.reload(next);
+    const reloading = followConfig(context, { service: "proxy", path, config, log, apply });
     try {
       const { address, publicAddr, caPin } = proxy.ready;
       const listening = address === publicAddr ? "" : ` (listening on ${address})`;
       const trust =
         caPin === undefined ? `certificate from ${config.proxy.certFile ?? "elsewhere"}` : `CA pin ${caPin}`;
       await announce(context, `mcpgate proxy is ready at ${publicAddr}${listening}, ${trust}\n`);
-      await Promise.race([stopped, proxy.closed]);
+      await Promise.race([stopped, proxy.closed, reloading.hungUp]);
     } finally {
+      reloading.stop();
       await proxy.stop();
     }
   },

@@ -9,7 +9,8 @@ import { signProof } from "../identity/proof.ts";
 import { publicUrl } from "../identity/url.ts";
 import { backoff } from "../link/backoff.ts";
 import { type Connection, dial } from "../link/dial.ts";
-import { LINK_VERSION } from "../link/frame.ts";
+import { LINK_VERSIONS } from "../link/frame.ts";
+import { KeepAlive, WATCH_MS } from "../link/keep-alive.ts";
 import { Link } from "../link/link.ts";
 import { beforeLink, CLIENT_PATH, parseMessage } from "../link/protocol.ts";
 import type { Log } from "../log.ts";
@@ -24,10 +25,6 @@ export interface ClientSessionOptions extends SessionEvents {
   log: Log;
 }
 
-/** With nothing heard for this long, the other end is asked; and after that long, its connection is given up. */
-const ASK_MS = 12_000;
-const LOST_MS = 25_000;
-const WATCH_MS = 3_000;
 /** How long the proxy may take to hear that the session is over. */
 const LAST_WORDS_MS = 1_000;
 /** How long agents keep a session whose client is gone, for one that did not say. */
@@ -59,7 +56,7 @@ export class ClientSession implements BridgeSession {
   /** The login of the last try. */
   #profile: Profile | undefined;
   #connection: Connection | undefined;
-  #lastAsked = 0;
+  readonly #keepAlive = new KeepAlive();
   #pause: Pause | undefined;
   #resumeWindowMs = RESUME_WINDOW_MS;
 
@@ -131,7 +128,7 @@ export class ClientSession implements BridgeSession {
         t: "attach",
         sid: this.sid,
         app,
-        link: [LINK_VERSION],
+        link: [...LINK_VERSIONS],
         version: VERSION,
         proof: await signProof({
           key,
@@ -143,8 +140,10 @@ export class ClientSession implements BridgeSession {
       }),
       onText: (connection, text) => {
         const message = parseMessage(beforeLink, text);
-        if (message?.t === "joined") this.#attach(connection, message.resume_window);
-        else if (message?.t === "refused") this.#link.close(message.code, message.message);
+        if (message?.t === "joined") {
+          if (LINK_VERSIONS.includes(message.link)) this.#attach(connection, message.resume_window);
+          else this.#link.close("version_skew", `the agent chose link version ${message.link}, which nobody offered`);
+        } else if (message?.t === "refused") this.#link.close(message.code, message.message);
         return message?.t === "joined";
       },
       onFrame: (connection, bytes) => this.#link.receive(connection, bytes),
@@ -154,7 +153,7 @@ export class ClientSession implements BridgeSession {
 
   #attach(connection: Connection, resumeWindow: number | undefined): void {
     if (resumeWindow !== undefined) this.#resumeWindowMs = resumeWindow * 1000;
-    this.#lastAsked = 0;
+    this.#keepAlive.reset();
     this.#connection = connection;
     this.#link.attach(connection);
     if (this.#pause === undefined) return;
@@ -210,12 +209,9 @@ export class ClientSession implements BridgeSession {
   #checkAlive(): void {
     const connection = this.#connection;
     if (connection === undefined || !this.#link.attached) return;
-    const silent = performance.now() - this.#link.lastHeard;
-    if (silent > LOST_MS) this.#link.detach(connection, "the other end is silent");
-    else if (silent > ASK_MS && performance.now() - this.#lastAsked > ASK_MS) {
-      this.#lastAsked = performance.now();
-      this.#link.ping();
-    }
+    const verdict = this.#keepAlive.look(performance.now(), this.#link.lastHeard);
+    if (verdict === "lost") this.#link.detach(connection, "the other end is silent");
+    else if (verdict === "ask") this.#link.ping();
   }
 
   #explained(failure: Failure): Failure {

@@ -76,6 +76,8 @@ export interface AppServiceConfig {
   audit?: SpoolConfig;
   /** Seconds, 1 to 86400; 600 unless told. */
   resumeWindowSeconds: number;
+  /** Seconds that open calls have when the agent stops, 0 to 300; 10 unless told. */
+  drainSeconds: number;
   /** Who a template in `runAsHostUser` may come to; nobody unless told. */
   allowHostUsers?: string[];
 }

@@ -161,6 +161,7 @@ function toConfig(file: ConfigFile, o: ParseConfigOptions): Config {
           app: {
             apps: (service.apps ?? []).map(toApp),
             resumeWindowSeconds: service.resume_window,
+            drainSeconds: service.drain,
             ...(service.allow_host_users ? { allowHostUsers: service.allow_host_users } : {}),
             ...(service.audit ? { audit: toSpool(service.audit) } : {}),
           },

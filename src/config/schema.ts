@@ -325,6 +325,7 @@ export const fileSchema = mapping({
     mapping({
       enabled: v.nullish(flag, true),
       resume_window: v.nullish(duration, "10m"),
+      drain: v.nullish(grace, "10s"),
       allow_host_users: v.nullish(v.array(filled, (issue) => `expected a list, got ${shown(issue.input)}`)),
       audit: v.nullish(
         mapping({

@@ -56,6 +56,7 @@ export function refuseInvalid(state: GateState, invalid: Invalid, size: number):
 
 function request(state: GateState, message: Request): Step {
   const { id, method, target } = message;
+  if (state.closed) return emptyStep();
   if (state.ofClient.isTaken(id)) {
     return refuse(state, message, null, { code: INVALID_REQUEST, text: TAKEN_TEXT, outcome: "error" });
   }
@@ -81,8 +82,8 @@ function request(state: GateState, message: Request): Step {
     asks: target.kind === "listen" ? target.lists : [],
     listens: [],
   });
-  const toServer = verdict === "pass" ? [message.bytes] : [];
-  if (ask !== undefined) toServer.push(ask);
+  const toServer = ask === undefined ? [] : [ask];
+  if (verdict === "pass") toServer.push(message.bytes);
   return { toServer, toClient: [], events: [event] };
 }
 

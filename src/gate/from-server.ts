@@ -2,7 +2,14 @@
 import type { EventDraft } from "../event.ts";
 import { decode } from "../mcp/codec.ts";
 import { encodeError } from "../mcp/encode.ts";
-import { BAD_SERVER_ANSWER, Fault, INVALID_PARAMS, METHOD_NOT_FOUND, SERVER_METHOD_DENIED, TOO_MANY_REQUESTS } from "../mcp/fault.ts";
+import {
+  BAD_SERVER_ANSWER,
+  Fault,
+  INVALID_PARAMS,
+  METHOD_NOT_FOUND,
+  SERVER_METHOD_DENIED,
+  TOO_MANY_REQUESTS,
+} from "../mcp/fault.ts";
 import { acknowledgeLists, readIntroduction } from "../mcp/handshake.ts";
 import { filterList, readInputMethods } from "../mcp/lists.ts";
 import type { Invalid, Notification, Request, Response } from "../mcp/message.ts";

@@ -6,6 +6,7 @@ import { isBatch, splitBatch } from "../mcp/batch.ts";
 import { encodeError, encodeNotification } from "../mcp/encode.ts";
 import { INVALID_REQUEST, OUTCOME_UNKNOWN, SERVER_GONE } from "../mcp/fault.ts";
 import { guessAtEdges } from "../mcp/id.ts";
+import type { LongLine } from "../mcp/lines.ts";
 import type { Invalid, ListKind } from "../mcp/message.ts";
 import { SUBSCRIPTION_ID } from "../mcp/params.ts";
 import { compile, type Policy, type QueryKind } from "../rbac/decide.ts";
@@ -58,10 +59,13 @@ export class Gate {
     return step;
   }
 
-  /** A line over the cap, of which `LineSplitter` kept the edges; `bytes` is its length. */
-  overflow(from: "client" | "server", bytes: number, edges?: { head: Uint8Array; tail: Uint8Array }): Step {
-    const guess = edges === undefined ? {} : guessAtEdges(edges.head, edges.tail);
-    const reason = `the line is longer than ${this.#state.limits.maxBytes} bytes`;
+  /** A line over the cap, or one that there was no room for, of which `LineSplitter` kept the edges; `bytes` is its length. */
+  overflow(from: "client" | "server", bytes: number, edges?: Partial<LongLine>): Step {
+    const guess = edges?.head && edges.tail ? guessAtEdges(edges.head, edges.tail) : {};
+    const reason =
+      edges?.crowded === true
+        ? `no room for a line of ${bytes} bytes: too many large messages are under way, try again later`
+        : `the line is longer than ${this.#state.limits.maxBytes} bytes`;
     const invalid: Invalid = { kind: "invalid", code: INVALID_REQUEST, reason, ...guess, blank: false };
     return (from === "client" ? CLIENT : SERVER).refuse(this.#state, invalid, bytes);
   }
@@ -119,6 +123,21 @@ export class Gate {
   /** Requests of the client that wait for an answer. */
   openRequests(): number {
     return this.#state.ofClient.size;
+  }
+
+  /** The same without subscriptions, which wait for ever. */
+  openCalls(): number {
+    let calls = 0;
+    for (const { method } of this.#state.ofClient) if (method !== "subscriptions/listen") calls += 1;
+    return calls;
+  }
+
+  /**
+   * No request of the client is taken any more, and none answered: it has not reached the server, which the end of the link
+   * tells its client. Answers and notifications pass, as what is open may need them.
+   */
+  close(): void {
+    this.#state.closed = true;
   }
 
   /** For the session's end event. */

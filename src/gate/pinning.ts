@@ -75,7 +75,8 @@ export class Pinning {
     const { target, method } = request;
     const { enforce, begun } = this.#pins;
     if (target.kind === "tool") {
-      if (this.#seen.has(target.name) || this.#complete) return { verdict: this.#allowed(target.name) ? "pass" : "refuse" };
+      if (this.#seen.has(target.name) || this.#complete)
+        return { verdict: this.#allowed(target.name) ? "pass" : "refuse" };
     } else if (method !== "tools/list" || !enforce || begun || this.#complete) return { verdict: "pass" };
     const ask = this.#asking === undefined ? this.#ask(envelopeOf(request), undefined, 0) : undefined;
     if (!enforce) return { verdict: "pass", ask };

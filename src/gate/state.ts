@@ -68,6 +68,8 @@ export class GateState {
   /** `notifications/initialized` has passed: the client takes notifications now. */
   initialized = false;
   readonly pinning: Pinning | undefined;
+  /** Requests are left alone: the session takes no more. */
+  closed = false;
   /** Why nothing reaches the server any more. */
   gone: { text: string } | undefined;
   readonly counts: GateCounts = { junkLines: 0, junkBytes: 0, strayAnswers: 0, denied: 0 };

@@ -14,6 +14,13 @@
  */
 
 export const LINK_VERSION = 1;
+/** What this program speaks. The client says which it knows, and the agent chooses; the proxy need know none of them. */
+export const LINK_VERSIONS: readonly number[] = [LINK_VERSION];
+
+/** The newest version that both know; undefined: there is none. */
+export function chooseVersion(offered: readonly number[], known = LINK_VERSIONS): number | undefined {
+  return [...known].sort((a, b) => b - a).find((version) => offered.includes(version));
+}
 export const DATA_HEADER = 17;
 /** Bytes of payload in one frame at the most: bounds what the proxy has to take as one WebSocket message. */
 export const MAX_PAYLOAD = 256 * 1024;

@@ -31,25 +31,36 @@ export const sessionId = v.pipe(
 );
 const labels = v.record(v.pipe(v.string(), v.maxLength(256)), v.pipe(v.string(), v.maxLength(1024)));
 
-const offeredApp = v.strictObject({
+const offeredApp = v.object({
   name: v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9_-]{0,62}$/)),
   description: v.pipe(v.string(), v.maxLength(1024)),
   labels,
   shared: v.boolean(),
 });
 
+const offeredApps = v.pipe(v.array(offeredApp), v.maxLength(1000));
+
 // --- proxy → whoever dialled ---
 
-export const challenge = v.strictObject({
+export const challenge = v.object({
   t: v.literal("challenge"),
   nonce: v.pipe(v.string(), v.maxLength(256)),
   version: short,
 });
 export const refused = v.object({ t: v.literal("refused"), code: short, message: text, hint: v.optional(text) });
+/** Of the link's frames (`frame.ts`): the client offers some, the agent chooses, and the proxy passes on. */
+const linkVersion = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(255));
+const linkVersions = v.pipe(v.array(linkVersion), v.minLength(1), v.maxLength(32));
 /** Seconds that an agent keeps a session whose client is gone. */
 const resumeWindow = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(86_400));
 /** From here on binary messages are the link's frames. `resume_window`: the agent's. */
-export const joined = v.object({ t: v.literal("joined"), agent: short, resume_window: v.optional(resumeWindow) });
+export const joined = v.object({
+  t: v.literal("joined"),
+  agent: short,
+  resume_window: v.optional(resumeWindow),
+  /** The version of the link's frames that the agent chose of the client's. */
+  link: linkVersion,
+});
 
 /** What the proxy says to a client or to an agent's session connection before the link runs. */
 export const beforeLink = v.variant("t", [challenge, refused, joined]);
@@ -57,38 +68,45 @@ export const beforeLink = v.variant("t", [challenge, refused, joined]);
 // --- client → proxy ---
 
 /** Opens the session, or goes on with it: the two are the same, so that opening twice is opening once. */
-export const attach = v.strictObject({
+export const attach = v.object({
   t: v.literal("attach"),
   proof,
   sid: sessionId,
   app: short,
-  link: v.array(v.number()),
+  /** The versions of the link's frames that the client speaks. */
+  link: linkVersions,
   version: short,
 });
 
 // --- agent's session connection → proxy ---
 
-export const accept = v.strictObject({
+export const accept = v.object({
   t: v.literal("accept"),
   proof,
   attach: short,
   resume_window: v.optional(resumeWindow),
+  link: linkVersion,
 });
 
 // --- agent → proxy, on the control connection ---
 
-export const agentHello = v.strictObject({
+/** `ok`: the client ended it; not a crash, a failed start or a cut. */
+const endedSession = v.strictObject({ sid: sessionId, reason: text, ok: v.boolean() });
+
+export const agentHello = v.object({
   t: v.literal("hello"),
   proof,
   agent: short,
   /** New at every start of the agent: sessions of another boot are gone. */
   boot: short,
   version: short,
-  apps: v.pipe(v.array(offeredApp), v.maxLength(1000)),
+  apps: offeredApps,
   /** Sessions that live on this agent. */
   sessions: v.pipe(v.array(sessionId), v.maxLength(100_000)),
+  /** Sessions that ended while the control connection was down. */
+  ended: v.pipe(v.array(endedSession), v.maxLength(100_000)),
 });
-export const sessionRefused = v.strictObject({
+export const sessionRefused = v.object({
   t: v.literal("session.refused"),
   /** There is no such session on the agent; otherwise only this connection for it could not be made. */
   gone: v.boolean(),
@@ -98,26 +116,26 @@ export const sessionRefused = v.strictObject({
   message: text,
   hint: v.optional(text),
 });
-export const sessionEnded = v.strictObject({
+export const sessionEnded = v.object({
   t: v.literal("session.ended"),
   sid: sessionId,
   reason: text,
   ok: v.boolean(),
 });
-export const eventBatch = v.strictObject({
+export const eventBatch = v.object({
   t: v.literal("events"),
   /** Spool sequence of the last item. */
   last: v.number(),
   items: v.pipe(v.array(v.string()), v.maxLength(1000)),
 });
 /** The agent's signature over a chain as far as the proxy has stored it (`audit/head.ts`). */
-export const chainHead = v.strictObject({ t: v.literal("events.head"), head: v.pipe(v.string(), v.maxLength(2048)) });
+export const chainHead = v.object({ t: v.literal("events.head"), head: v.pipe(v.string(), v.maxLength(2048)) });
 /** How the apps' servers do: all of them, whenever one has changed. */
-export const appsHealth = v.strictObject({
+export const appsHealth = v.object({
   t: v.literal("apps.health"),
   apps: v.pipe(
     v.array(
-      v.strictObject({
+      v.object({
         app: short,
         state: v.picklist(["unknown", "ok", "failing"]),
         at: v.optional(short),
@@ -127,15 +145,17 @@ export const appsHealth = v.strictObject({
     v.maxLength(1000),
   ),
 });
+/** The apps have changed: all of them, as in the hello. */
+export const appsOffer = v.object({ t: v.literal("apps"), apps: offeredApps });
 export type AppHealthReport = v.InferOutput<typeof appsHealth>["apps"][number];
 /** How the tools of one app stand (`tool_pinning`); all of them, each time. */
-export const toolPins = v.strictObject({
+export const toolPins = v.object({
   t: v.literal("tools.pins"),
   app: short,
   enforce: v.boolean(),
   tools: v.pipe(
     v.array(
-      v.strictObject({
+      v.object({
         tool: text,
         pinned: v.nullable(short),
         /** The definition that waits for approval. */
@@ -146,7 +166,7 @@ export const toolPins = v.strictObject({
     v.maxLength(1000),
   ),
 });
-export const pong = v.strictObject({ t: v.literal("pong") });
+export const pong = v.object({ t: v.literal("pong") });
 
 export const fromAgent = v.variant("t", [
   agentHello,
@@ -154,6 +174,7 @@ export const fromAgent = v.variant("t", [
   sessionEnded,
   eventBatch,
   chainHead,
+  appsOffer,
   appsHealth,
   toolPins,
   pong,
@@ -162,42 +183,48 @@ export type FromAgent = v.InferOutput<typeof fromAgent>;
 
 // --- proxy → agent, on the control connection ---
 
-export const welcome = v.strictObject({
+const refusedApps = v.array(v.object({ name: short, reason: text }));
+export const welcome = v.object({
   t: v.literal("welcome"),
   /** Apps of the hello that were not taken, and why. */
-  refused: v.array(v.strictObject({ name: short, reason: text })),
+  refused: refusedApps,
   now: v.number(),
 });
+/** Answers `apps`. */
+export const appsTaken = v.object({ t: v.literal("apps.taken"), refused: refusedApps });
 /** Dial a session connection for this grant. */
-export const sessionOpen = v.strictObject({
+export const sessionOpen = v.object({
   t: v.literal("session.open"),
   attach: short,
   /** The session ran before: where the agent has it no more, it is gone, and must not begin anew in mid-stream. */
   resume: v.boolean(),
+  /** What the client offers. */
+  link: linkVersions,
   grant: v.pipe(v.string(), v.maxLength(MAX_TEXT)),
 });
 /** The user's rules changed: a fresh grant for a live session. */
-export const sessionPolicy = v.strictObject({
+export const sessionPolicy = v.object({
   t: v.literal("session.policy"),
   grant: v.pipe(v.string(), v.maxLength(MAX_TEXT)),
 });
-export const sessionEnd = v.strictObject({ t: v.literal("session.end"), sid: sessionId, reason: text });
+export const sessionEnd = v.object({ t: v.literal("session.end"), sid: sessionId, reason: text });
 /** Follows `welcome`, after a `session.policy` or `session.end` for each session that the agent runs: it is up to date. */
-export const synced = v.strictObject({ t: v.literal("synced") });
-export const eventsStored = v.strictObject({ t: v.literal("events.stored"), last: v.number() });
+export const synced = v.object({ t: v.literal("synced") });
+export const eventsStored = v.object({ t: v.literal("events.stored"), last: v.number() });
 /** Definitions that an admin has approved. */
-export const toolsApproved = v.strictObject({
+export const toolsApproved = v.object({
   t: v.literal("tools.approved"),
   app: short,
-  tools: v.pipe(v.array(v.strictObject({ tool: text, hash: short })), v.maxLength(1000)),
+  tools: v.pipe(v.array(v.object({ tool: text, hash: short })), v.maxLength(1000)),
 });
 /** `now`: the proxy's clock, milliseconds since the epoch. */
-export const ping = v.strictObject({ t: v.literal("ping"), now: v.number() });
+export const ping = v.object({ t: v.literal("ping"), now: v.number() });
 
 export const toAgent = v.variant("t", [
   challenge,
   refused,
   welcome,
+  appsTaken,
   sessionOpen,
   sessionPolicy,
   sessionEnd,

@@ -153,7 +153,11 @@ function notAnObject(bytes: Uint8Array, start: number): Invalid {
     return { ...rest, code: PARSE_ERROR, reason: "an empty line", blank: true };
   }
   if (byte === OPEN_ARRAY) {
-    return { ...rest, code: INVALID_REQUEST, reason: "a batch where none may be (only revision 2025-03-26 has them): send one message a line" };
+    return {
+      ...rest,
+      code: INVALID_REQUEST,
+      reason: "a batch where none may be (only revision 2025-03-26 has them): send one message a line",
+    };
   }
   if (byte === 0xef && bytes[start + 1] === 0xbb && bytes[start + 2] === 0xbf) {
     return { ...rest, code: PARSE_ERROR, reason: "a byte order mark", ...guessId(bytes.subarray(start + 3)) };

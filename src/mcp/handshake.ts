@@ -44,7 +44,11 @@ export function readIntroduction(answer: Response, limits: CodecLimits): Introdu
 const revisionOf = ({ body }: Response): string | undefined =>
   ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"].find((each) => body.is("protocolVersion", `"${each}"`));
 
-const LISTENS = { tools: "toolsListChanged", prompts: "promptsListChanged", resources: "resourcesListChanged" } as const;
+const LISTENS = {
+  tools: "toolsListChanged",
+  prompts: "promptsListChanged",
+  resources: "resourcesListChanged",
+} as const;
 
 /**
  * `notifications/subscriptions/acknowledged` (2026-07-28) with the lists in it that the gate itself tells about. The very

@@ -11,10 +11,21 @@ export interface WholeLine {
   bytes: Uint8Array;
 }
 
-/** A line over the cap, reported once, when it has ended. Its bytes are gone but for both edges, where an id may stand. */
+/** What lines of which only a part has come may take. */
+export interface LineBudget {
+  /** False: there is no room, and nothing was taken. What was taken, whoever uses the lines gives back. */
+  take(bytes: number): boolean;
+}
+
+/** Bytes of a line's buffer that come out of no budget: ordinary messages pass, whatever large ones are under way. */
+export const FREE_BYTES = 256 * 1024;
+
+/** A line over the cap, or one that the budget had no room for, reported once, when it has ended. Its bytes are gone but for both edges, where an id may stand. */
 export interface LongLine {
   /** Bytes of the whole line, with its line feed. */
   overflow: number;
+  /** It was the budget. */
+  crowded: boolean;
   /** The first bytes of the line, at most 512. */
   head: Uint8Array;
   /** The last bytes of the line, at most 512. */
@@ -31,11 +42,18 @@ export class LineSplitter {
   #owned = false;
   /** Bytes of that line so far; those of a long line are counted only. */
   #size = 0;
-  #long: { head: Uint8Array; tail: Uint8Array } | undefined;
+  #long: { head: Uint8Array; tail: Uint8Array; crowded: boolean } | undefined;
+  readonly #budget: LineBudget | undefined;
 
   /** `maxLineBytes` counts the line feed. */
-  constructor(maxLineBytes: number) {
+  constructor(maxLineBytes: number, budget?: LineBudget) {
     this.#max = maxLineBytes;
+    this.#budget = budget;
+  }
+
+  /** What the unfinished line has taken of the budget. */
+  get taken(): number {
+    return this.#owned ? beyondFree(this.#held.length) : 0;
   }
 
   /** The lines that this chunk completed, in order. Linear in the bytes, however they are cut into chunks. */
@@ -63,26 +81,39 @@ export class LineSplitter {
     if (this.#long) {
       this.#long.tail = lastBytes(this.#long.tail, piece);
     } else if (this.#size > this.#max) {
-      const held = this.#held.subarray(0, before);
-      const head = held.length >= EDGE ? held.slice(0, EDGE) : join(held, piece.subarray(0, EDGE - held.length));
-      this.#long = { head, tail: lastBytes(lastBytes(EMPTY, held), piece) };
-      this.#held = EMPTY;
-      this.#owned = false;
+      this.#drop(before, piece, false);
     } else if (before === 0) {
       this.#held = piece;
-    } else {
-      this.#reserve(before);
+    } else if (this.#reserve(before)) {
       this.#held.set(piece, before);
+    } else {
+      this.#drop(before, piece, true);
     }
   }
 
-  /** Room for `#size` bytes in a buffer of our own, doubling, so that bytes that come one by one stay linear. */
-  #reserve(filled: number): void {
-    if (this.#owned && this.#held.length >= this.#size) return;
-    const grown = new Uint8Array(Math.max(this.#size, Math.min(this.#max, this.#size * 2), 256));
+  /** Of this line only the edges are kept. */
+  #drop(before: number, piece: Uint8Array, crowded: boolean): void {
+    const held = this.#held.subarray(0, before);
+    const head = held.length >= EDGE ? held.slice(0, EDGE) : join(held, piece.subarray(0, EDGE - held.length));
+    this.#long = { head, tail: lastBytes(lastBytes(EMPTY, held), piece), crowded };
+    this.#held = EMPTY;
+    this.#owned = false;
+  }
+
+  /**
+   * Room for `#size` bytes in a buffer of our own, doubling, so that bytes that come one by one stay linear. False: there
+   * is none.
+   */
+  #reserve(filled: number): boolean {
+    if (this.#owned && this.#held.length >= this.#size) return true;
+    const room = Math.max(this.#size, Math.min(this.#max, this.#size * 2), 256);
+    const more = beyondFree(room) - this.taken;
+    if (more > 0 && this.#budget?.take(more) === false) return false;
+    const grown = new Uint8Array(room);
     grown.set(this.#held.subarray(0, filled));
     this.#held = grown;
     this.#owned = true;
+    return true;
   }
 
   #finish(): Line {
@@ -91,10 +122,12 @@ export class LineSplitter {
     this.#owned = false;
     this.#long = undefined;
     this.#size = 0;
-    if (long) return { overflow, head: long.head, tail: long.tail };
+    if (long) return { overflow, ...long };
     return { bytes: bytes.length === overflow ? bytes : bytes.subarray(0, overflow) };
   }
 }
+
+const beyondFree = (bytes: number): number => Math.max(0, bytes - FREE_BYTES);
 
 /** The last `EDGE` bytes of both, as a copy: a view would keep a whole chunk alive. */
 function lastBytes(before: Uint8Array, piece: Uint8Array): Uint8Array {

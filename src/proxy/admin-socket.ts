@@ -23,13 +23,19 @@ const MAX_REQUEST = 1024 * 1024;
 
 type Held = { text: string; decoder: TextDecoder; done: boolean; rest: Buffer | undefined };
 
-export function openAdminSocket({ path, log, fetch }: AdminSocketOptions): { close(): void } {
+export interface AdminSocket {
+  /** Takes no more connections, and resolves when those that asked something have their answer, or after `ms`. */
+  close(ms: number): Promise<void>;
+}
+
+export function openAdminSocket({ path, log, fetch }: AdminSocketOptions): AdminSocket {
   if (Buffer.byteLength(path) > MAX_PATH) {
     throw new Failure("config", `the admin socket's path is longer than ${MAX_PATH} bytes: ${path}`, {
       hint: "choose a shorter mcpgate.data_dir",
     });
   }
   rmSync(path, { force: true }); // left by a process that was killed; the directory's lock says that it is gone
+  const open = new Set<Held>();
   const umask = process.umask(0o077);
   try {
     const listener = Bun.listen<Held>({
@@ -50,6 +56,7 @@ export function openAdminSocket({ path, log, fetch }: AdminSocketOptions): { clo
           const end = held.text.indexOf("\n");
           if (end === -1) return;
           held.done = true;
+          open.add(held);
           const uid = peerUid((socket as unknown as { fd: number }).fd);
           void answer(held.text.slice(0, end), uid, fetch)
             .catch((error: unknown) => {
@@ -61,6 +68,7 @@ export function openAdminSocket({ path, log, fetch }: AdminSocketOptions): { clo
               write(socket, held);
             });
         },
+        close: (socket) => void open.delete(socket.data),
         drain: (socket) => write(socket, socket.data),
         timeout: (socket) => socket.terminate(),
         error: (_socket, error) => log.warn("admin.socket_error", { error: error.message }),
@@ -68,7 +76,9 @@ export function openAdminSocket({ path, log, fetch }: AdminSocketOptions): { clo
     });
     chmodSync(path, 0o600);
     return {
-      close() {
+      async close(ms) {
+        listener.stop(false);
+        for (const until = performance.now() + ms; open.size > 0 && performance.now() < until; ) await Bun.sleep(10);
         listener.stop(true);
         rmSync(path, { force: true });
       },

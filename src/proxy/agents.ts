@@ -22,8 +22,8 @@ import { findAgent, touchAgent } from "../store/agents.ts";
 import { enrolApps } from "../store/apps.ts";
 import { activeLocks } from "../store/locks.ts";
 import { liveSessions } from "../store/sessions.ts";
-import { reportPins } from "../store/tool-pins.ts";
 import type { Store } from "../store/store.ts";
+import { reportPins } from "../store/tool-pins.ts";
 import type { Endpoint, Socket } from "./socket.ts";
 import type { StoreThread } from "./store-thread.ts";
 
@@ -41,6 +41,8 @@ export interface AgentsOptions {
   onSessionLost(sid: string, reason: string): void;
   /** An agent has connected, and runs these sessions: brings them up to date. */
   catchUp(agent: string, sids: readonly string[]): Promise<void>;
+  /** An agent's apps, or their labels, have changed: so may have what its sessions may do. */
+  offerChanged(agent: string): Promise<void>;
 }
 
 interface Connected {
@@ -61,6 +63,7 @@ export class Agents implements Endpoint {
   readonly #options: AgentsOptions;
   readonly #byId = new Map<string, Connected>();
   readonly #bySocket = new Map<Socket, Connected>();
+  #settling = false;
   readonly #arrivals = new Map<string, PromiseWithResolvers<void>>();
 
   constructor(options: AgentsOptions) {
@@ -104,8 +107,10 @@ export class Agents implements Endpoint {
     }
   }
 
-  closeAll(reason: string): void {
-    for (const { socket } of this.#bySocket.values()) socket.close(reason);
+  /** Takes no more messages, and resolves when those that were taken are dealt with and answered, or after `ms`. */
+  async settle(ms: number): Promise<void> {
+    this.#settling = true;
+    await Promise.race([Promise.all([...this.#bySocket.values()].map(({ work }) => work)), Bun.sleep(ms)]);
   }
 
   // --- Endpoint ---
@@ -129,6 +134,10 @@ export class Agents implements Endpoint {
     const time = now();
     const lock = lockOn(await activeLocks(store, time), { agent: agent.name });
     if (lock !== undefined) throw locked(lock);
+    for (const { sid, reason, ok } of hello.ended) {
+      const [session] = await closeSessions(store, { sid, agentId: agent.id }, reason, time, ok);
+      if (session !== undefined) this.#options.onSessionLost(sid, reason);
+    }
     const lost = (await liveSessions(store, { agentId: agent.id })).filter(({ sid }) => !hello.sessions.includes(sid));
     for (const { sid } of lost) {
       await closeSessions(store, { sid }, LOST, time);
@@ -166,7 +175,8 @@ export class Agents implements Endpoint {
 
   onText(socket: Socket, text: string): void {
     const connected = this.#bySocket.get(socket);
-    if (connected === undefined) return;
+    // What is not taken is not acknowledged, and comes again.
+    if (connected === undefined || this.#settling) return;
     connected.lastHeard = performance.now();
     const message = parseMessage(fromAgent, text);
     if (message === undefined) {
@@ -219,6 +229,13 @@ export class Agents implements Endpoint {
           log.error("agent.head_refused", { agent: connected.name, error: Failure.from(error).message }),
         );
         break;
+      case "apps": {
+        const { refused } = await enrolApps(store, connected.id, message.apps, now());
+        connected.socket.sendText({ t: "apps.taken", refused } satisfies ToAgent);
+        log.info("agent.apps_changed", { agent: connected.name, apps: message.apps.length });
+        await this.#options.offerChanged(connected.id);
+        break;
+      }
       case "apps.health":
         connected.health = new Map(message.apps.map((each) => [each.app, each]));
         break;

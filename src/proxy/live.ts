@@ -13,6 +13,7 @@ import type { Relay } from "./relay.ts";
 
 /** How long an agent has to end a session with a word to its client, before the relay is cut, milliseconds. */
 const LAST_WORDS_MS = 1_000;
+const NO_ACCESS = "you may not reach this app any more";
 
 export interface LiveOptions {
   store: Store;
@@ -28,6 +29,8 @@ export interface LiveProxy extends Live {
    * they are now.
    */
   catchUp(agentId: string, sids: readonly string[]): Promise<void>;
+  /** What an agent offers has changed: its sessions get their rules anew, or end. */
+  offerChanged(agentId: string): Promise<void>;
 }
 
 export function createLive({ store, log, agents, relay, now }: LiveOptions): LiveProxy {
@@ -48,8 +51,8 @@ export function createLive({ store, log, agents, relay, now }: LiveOptions): Liv
     } catch (error) {
       const { code, message } = Failure.from(error);
       // A user or an app that is gone is access that is gone; so is one that can't be judged.
-      if (code !== "not_found" && code !== "locked") report(error);
-      await end({ sid: session.sid }, code === "locked" ? message : "you may not reach this app any more");
+      if (!["not_found", "locked", "session_gone"].includes(code)) report(error);
+      await end({ sid: session.sid }, code === "locked" || code === "session_gone" ? message : NO_ACCESS);
       return;
     }
     agents.send(session.agentId, { t: "session.policy", grant });
@@ -94,6 +97,9 @@ export function createLive({ store, log, agents, relay, now }: LiveOptions): Liv
         agents.send(agentId, { t: "session.end", sid, reason });
       }
       for (const session of live) await refresh(session);
+    },
+    async offerChanged(agentId) {
+      for (const session of await liveSessions(store, { agentId })) await refresh(session);
     },
   };
 }

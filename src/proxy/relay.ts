@@ -18,7 +18,6 @@ import { GRANT_LIFETIME_S, type Grant, signGrant } from "../identity/grant.ts";
 import type { KeyPair } from "../identity/keys.ts";
 import { verifyProof } from "../identity/proof.ts";
 import { publicUrl } from "../identity/url.ts";
-import { LINK_VERSION } from "../link/frame.ts";
 import {
   AGENT_SESSION_PATH,
   accept,
@@ -69,6 +68,7 @@ interface Standing {
 interface Accepted {
   socket: Socket;
   resumeWindow: number | undefined;
+  link: number;
 }
 
 /** A client that waits for the agent's connection. */
@@ -111,10 +111,6 @@ export class Relay {
     this.#clients.get(sid)?.refuse(new Failure("session_gone", reason));
   }
 
-  closeAll(reason: string): void {
-    for (const socket of [...this.#clients.values()]) socket.close(reason);
-  }
-
   /** The agent's control connection is lost: clients that wait for it come again, instead of waiting in vain. */
   agentGone(agent: string): void {
     for (const waiting of this.#waiting.values()) {
@@ -137,7 +133,7 @@ export class Relay {
 
   /**
    * The rules of a live session as they are now, signed. Throws `Failure("not_found")` when its user may not reach the
-   * app any more, `locked` when the user, a role of theirs, the app or its agent is locked.
+   * app any more, `session_gone` when its agent offers it no more, `locked` when the user, a role of theirs, the app or its agent is locked.
    */
   async currentGrant(session: Session): Promise<string> {
     return this.#sign(session, crypto.randomUUID(), await this.#standing(session));
@@ -149,9 +145,6 @@ export class Relay {
     const { store, publicAddr, now, agents, log } = this.#options;
     const message = parseMessage(attachMessage, text);
     if (message === undefined) throw new Failure("invalid", "the client's request is not of this version");
-    if (!message.link.includes(LINK_VERSION)) {
-      throw new Failure("version_skew", `this proxy speaks link version ${LINK_VERSION}`, { hint: "update mcpgate" });
-    }
     const { sid, app } = message;
     const proof = await verifyProof(message.proof, {
       method: "GET",
@@ -193,7 +186,7 @@ export class Relay {
     );
     if (!agents.online().has(session.agentId)) throw offline(app, session.agent);
     if (!created) await touchSession(store, sid, { remote: socket.remote, now: now() });
-    const { socket: agentSocket, resumeWindow } = await this.#callAgent(session, !created);
+    const { socket: agentSocket, resumeWindow, link } = await this.#callAgent(session, !created, message.link);
 
     if (socket.closed || agentSocket.closed) {
       agentSocket.close("the other end's connection is lost");
@@ -206,8 +199,8 @@ export class Relay {
     this.#sids.set(socket, sid);
     socket.peer = agentSocket;
     agentSocket.peer = socket;
-    agentSocket.sendText({ t: "joined", agent: session.agent });
-    socket.sendText({ t: "joined", agent: session.agent, resume_window: resumeWindow });
+    agentSocket.sendText({ t: "joined", agent: session.agent, link });
+    socket.sendText({ t: "joined", agent: session.agent, resume_window: resumeWindow, link });
     log.info(created ? "session.opened" : "session.resumed", { sid, app, user: login.user, agent: session.agent });
   }
 
@@ -257,8 +250,9 @@ export class Relay {
     const revision = await policyRevision(store);
     const subject = await loadSubject(store, user);
     const app = (await findApps(store, name)).find((offer) => offer.agentId === agentId);
-    const access = app === undefined ? undefined : appAccess(subject.roles, app, subject);
-    if (app === undefined || access?.allowed !== true) {
+    if (app === undefined) throw new Failure("session_gone", "the agent does not offer the app any more");
+    const access = appAccess(subject.roles, app, subject);
+    if (!access.allowed) {
       throw new Failure("not_found", "you may not reach this app any more");
     }
     const lock = lockOn(await activeLocks(store, now()), lockable(subject, app));
@@ -274,7 +268,7 @@ export class Relay {
     return agent === undefined ? undefined : { agent };
   }
 
-  async #callAgent(session: Session, resume: boolean): Promise<Accepted> {
+  async #callAgent(session: Session, resume: boolean, link: number[]): Promise<Accepted> {
     // Again, now that the session is on record: what changes from here on finds it there.
     const standing = await this.#standing(session).catch(async (error: unknown) => {
       const failure = Failure.from(error);
@@ -292,7 +286,7 @@ export class Relay {
     );
     try {
       const grant = await this.#sign(session, attach, standing);
-      const open: ToAgent = { t: "session.open", attach, resume, grant };
+      const open: ToAgent = { t: "session.open", attach, resume, link, grant };
       if (!this.#options.agents.send(session.agentId, open)) throw offline(session.app, session.agent);
       await this.#overtaken(session, standing.revision);
       return await waiting.joined.promise;
@@ -351,7 +345,7 @@ export class Relay {
       jkt: agent.jkt,
     });
     if (claims.attach !== message.attach) throw new Failure("bad_proof", "the proof is for another session");
-    waiting.joined.resolve({ socket, resumeWindow: message.resume_window });
+    waiting.joined.resolve({ socket, resumeWindow: message.resume_window, link: message.link });
   }
 
   readonly #sids = new Map<Socket, string>();

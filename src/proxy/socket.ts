@@ -83,10 +83,10 @@ export class Socket {
       this.#endpoint.onText(this, message);
     } else if (this.#state === "challenged") {
       this.#state = "answering";
+      clearTimeout(this.#timer); // from here on whoever answers bounds its own steps
       this.#endpoint.onAnswer(this, message).then(
         () => {
           if (this.#state === "answering") this.#state = "open";
-          clearTimeout(this.#timer);
         },
         (error: unknown) => this.refuse(error),
       );

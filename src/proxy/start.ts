@@ -1,35 +1,43 @@
 /** `mcpgate proxy start`: one port for the API and the WebSockets, one unix socket for the admin on this host. */
 import { join } from "node:path";
-import type { Config, ProxyConfig } from "../config/config.ts";
+import type { AuditConfig, Config, ProxyConfig } from "../config/config.ts";
 import { formatHostPort } from "../config/host-port.ts";
 import { Failure } from "../errors.ts";
 import { lockDirectory } from "../identity/directory-lock.ts";
 import { generateKeyPair, parseKeyPair } from "../identity/keys.ts";
 import { Nonces } from "../identity/nonce.ts";
-import { MAX_FRAME } from "../link/frame.ts";
-import { AGENT_CONTROL_PATH, AGENT_SESSION_PATH, CLIENT_PATH, MAX_TEXT } from "../link/protocol.ts";
+import { AGENT_CONTROL_PATH, AGENT_SESSION_PATH, CLIENT_PATH } from "../link/protocol.ts";
 import type { Log } from "../log.ts";
 import { ensureKeys } from "../store/keys.ts";
 import { openAdminSocket } from "./admin-socket.ts";
 import { Agents } from "./agents.ts";
 import { createApi } from "./api/app.ts";
 import { keepAudit } from "./audit.ts";
-import { loadCertificate, type ServerCertificate } from "./certificates.ts";
+import { loadCertificate } from "./certificates.ts";
+import { Listener } from "./listener.ts";
 import { createLive, type LiveProxy } from "./live.ts";
 import { Relay } from "./relay.ts";
-import { remoteAddress, trustedNetworks } from "./remote.ts";
-import { type Endpoint, Socket, type SocketData } from "./socket.ts";
+import type { Endpoint } from "./socket.ts";
 import { openStoreThread, type StoreThread } from "./store-thread.ts";
 
 export interface RunningProxy {
   ready: { address: string; publicAddr: string; caPin?: string };
+  /**
+   * Takes no more connections, finishes what it was asked, and tells its peers to come again. What was acknowledged is
+   * stored; what was not, they still have.
+   */
   stop(): Promise<void>;
+  /** Takes over what has changed. Throws where it can't; then the old certificate stays. */
+  reload(config: Config): Promise<void>;
   /** Rejects when the proxy can't go on. */
   closed: Promise<void>;
 }
 
-/** How long requests may take to end when the proxy stops, milliseconds. */
-const DRAIN_MS = 3_000;
+/**
+ * Of a stop, which takes less than ten seconds: how long what is under way may take to end (twice: first what was asked of
+ * the store, then the connections), the audit log's last signature and batch, and the store itself. Milliseconds.
+ */
+const [DRAIN_MS, AUDIT_MS, STORE_MS] = [2_000, 3_000, 2_000];
 const CERTIFICATE_CHECK_MS = 12 * 60 * 60 * 1000;
 
 export interface ProxyOptions {
@@ -79,9 +87,8 @@ async function serve(
   let certificate = await loadCertificate(store, proxy, now());
 
   // Where any free port was asked for, the public address is known only once the port is.
-  const routes: { current?: (request: Request, remote: string) => Route } = {};
-  let listener = listen(proxy, certificate, routes);
-  const port = listener.port ?? proxy.listen.port;
+  const listener = new Listener(proxy, certificate);
+  const { port } = listener;
   const publicAddr = proxy.publicAddr.port === 0 ? { ...proxy.publicAddr, port } : proxy.publicAddr;
 
   const agents: Agents = new Agents({
@@ -94,6 +101,7 @@ async function serve(
     onSessionRefused: (attach, failure) => relay.refused(attach, failure),
     onSessionLost: (sid, reason) => relay.lost(sid, reason),
     catchUp: (agent, sids) => live.catchUp(agent, sids),
+    offerChanged: (agent) => live.offerChanged(agent),
   });
   const relay: Relay = new Relay({ store, log, publicAddr, clusterName: proxy.clusterName, signingKey, now, agents });
   const live: LiveProxy = createLive({ store, log, agents, relay, now });
@@ -116,34 +124,67 @@ async function serve(
     [AGENT_CONTROL_PATH]: agents,
     [AGENT_SESSION_PATH]: relay.agentSessions,
   };
-  routes.current = (request, remote) => {
+  listener.serve((request, remote) => {
     const endpoint = endpoints[new URL(request.url).pathname];
     return endpoint ?? (() => api.fetch(request, { remote }));
-  };
+  });
   const admin = openAdminSocket({
     path: join(dir, "admin.sock"),
     log,
     fetch: (request, connection) => api.fetch(request, connection),
   });
 
-  // `reload` keeps the old certificate, so a renewed one needs a listener of its own; connections of the old one stay.
-  const renewal = setInterval(async () => {
-    try {
-      const next = await loadCertificate(store, proxy, now());
-      if (next.cert === certificate.cert) return;
-      certificate = next;
-      await listener.stop(false);
-      listener = listen({ ...proxy, listen: { ...proxy.listen, port } }, certificate, routes);
-      log.info("certificate.renewed");
-    } catch (error) {
-      log.error("certificate.renewal_failed", { error: Failure.from(error).message });
-    }
-  }, CERTIFICATE_CHECK_MS);
+  let service = proxy;
+  const renewCertificate = async (next: ProxyConfig) => {
+    const fresh = await loadCertificate(store, next, now());
+    if (fresh.cert === certificate.cert && fresh.key === certificate.key) return;
+    listener.replace(fresh);
+    certificate = fresh;
+    log.info("certificate.renewed");
+  };
+  const renewal = setInterval(
+    () =>
+      void renewCertificate(service).catch((error: unknown) =>
+        log.error("certificate.renewal_failed", { error: Failure.from(error).message }),
+      ),
+    CERTIFICATE_CHECK_MS,
+  );
 
   // What was removed in the moment before the proxy was killed.
   live.policyChanged();
 
-  const audit = keepAudit({ store, key: signingKey, config: proxy.audit, log, now, print });
+  const openAudit = (audit: AuditConfig | undefined) =>
+    keepAudit({ store, key: signingKey, config: audit, log, now, print });
+  let auditConfig = proxy.audit;
+  let audit = openAudit(auditConfig);
+  const reload = async ({ proxy: next, file }: Config) => {
+    if (stopping !== undefined) return;
+    if (next === undefined) {
+      throw new Failure("config", `${file ?? "configuration"}: proxy_service is not enabled any more`, {
+        hint: "stop the proxy, if that is what it is to mean",
+      });
+    }
+    const { certFile, keyFile, ...others } = service;
+    // From a certificate that was given to one of our own, or back, is another trust for everybody: a restart.
+    const files = (certFile === undefined) === (next.certFile === undefined) ? next : service;
+    const given =
+      files.certFile === undefined || files.keyFile === undefined
+        ? {}
+        : { certFile: files.certFile, keyFile: files.keyFile };
+    const wanted: ProxyConfig = { ...others, ...given, trustedProxies: next.trustedProxies };
+    await renewCertificate(wanted);
+    listener.trust(next.trustedProxies);
+    service = wanted;
+    if (Bun.deepEquals(auditConfig, next.audit)) return;
+    await audit.stop();
+    try {
+      audit = openAudit(next.audit);
+      auditConfig = next.audit;
+    } catch (error) {
+      audit = openAudit(auditConfig);
+      throw error;
+    }
+  };
 
   const closed = Promise.withResolvers<void>();
   closed.promise.catch(() => {}); // it may end before anybody listens
@@ -151,12 +192,12 @@ async function serve(
   let stopping: Promise<void> | undefined;
   const stop = async () => {
     clearInterval(renewal);
-    admin.close();
-    relay.closeAll("the proxy stops");
-    agents.closeAll("the proxy stops");
-    await drained(listener);
-    await audit.stop();
-    await store.destroy();
+    // First of all: whoever is told to come again must find another proxy, or none.
+    listener.close();
+    await Promise.all([admin.close(DRAIN_MS), agents.settle(DRAIN_MS)]);
+    await listener.drain("the proxy stops", DRAIN_MS);
+    await Promise.race([audit.stop(), Bun.sleep(AUDIT_MS)]);
+    await Promise.race([store.destroy(), Bun.sleep(STORE_MS)]);
     lock.release();
     closed.resolve();
   };
@@ -170,73 +211,7 @@ async function serve(
       stopping ??= stop();
       return stopping;
     },
+    reload,
     closed: closed.promise,
   };
-}
-
-/** Lets requests that are being answered end; the sessions' peers hold what was under way, and dial again. */
-async function drained(listener: Bun.Server<SocketData>): Promise<void> {
-  await Promise.race([listener.stop(false), Bun.sleep(DRAIN_MS)]);
-  await listener.stop(true);
-}
-
-type Route = Endpoint | (() => Response | Promise<Response>);
-
-function listen(
-  proxy: ProxyConfig,
-  certificate: ServerCertificate,
-  routes: { current?: (request: Request, remote: string) => Route },
-): Bun.Server<SocketData> {
-  const { host, port } = proxy.listen;
-  const trusted = trustedNetworks(proxy.trustedProxies);
-  try {
-    return Bun.serve<SocketData>({
-      hostname: host,
-      port,
-      ...(certificate.cert === undefined ? {} : { tls: { cert: certificate.cert, key: certificate.key } }),
-      idleTimeout: 60,
-      maxRequestBodySize: 1024 * 1024,
-      fetch(request, server) {
-        const remote = remoteAddress(server.requestIP(request)?.address ?? "", request.headers, trusted);
-        const route = routes.current?.(request, remote);
-        if (route === undefined) return new Response("starting", { status: 503 });
-        if (typeof route === "function") return route();
-        if (server.upgrade(request, { data: { socket: undefined, endpoint: route, remote } })) return undefined;
-        return new Response("this address takes WebSockets only\n", { status: 426, headers: { upgrade: "websocket" } });
-      },
-      websocket: {
-        maxPayloadLength: Math.max(MAX_FRAME, MAX_TEXT),
-        // Under the usual 60 s after which load balancers cut what is silent; Bun pings half-way.
-        idleTimeout: 50,
-        sendPings: true,
-        perMessageDeflate: false,
-        open(ws) {
-          ws.data.socket = new Socket(ws);
-        },
-        message(ws, message) {
-          ws.data.socket?.onMessage(message);
-        },
-        close(ws) {
-          ws.data.socket?.onClose();
-        },
-      },
-    });
-  } catch (error) {
-    const { code, message } = error as { code?: string; message?: string };
-    const address = formatHostPort(proxy.listen);
-    if (code === "EADDRINUSE") {
-      throw new Failure("port_in_use", `${address} is in use by another process`, {
-        hint: `ss -ltnp 'sport = :${port}' shows which; or choose another proxy_service.listen_addr`,
-      });
-    }
-    if (code === "EACCES") {
-      throw new Failure("permissions", `no permission to listen on ${address}`, {
-        hint: "ports below 1024 need root or CAP_NET_BIND_SERVICE; or choose another proxy_service.listen_addr",
-      });
-    }
-    throw new Failure("config", `can't listen on ${address}: ${message ?? code}`, {
-      hint: "check proxy_service.listen_addr, cert_file and key_file",
-      cause: error,
-    });
-  }
 }

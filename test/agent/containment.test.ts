@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ownGroup } from "../../src/agent/cgroup.ts";
+import { homeGroup, ownGroup } from "../../src/agent/cgroup.ts";
 import { ENTRY, eventually, hostUser, isAlive, isLinux, makeFolder } from "./scene.ts";
 
 let folder: ReturnType<typeof makeFolder>;
@@ -100,6 +100,11 @@ describe("the agent's own control group", () => {
       "/sys/fs/cgroup/system.slice/a.service",
     );
     expect(ownGroup("9:pids:/x\n0::/docker/1/a\n", mount("/docker/1 /sys/fs/cgroup"))).toBe("/sys/fs/cgroup/a");
+  });
+
+  test("is the one around it for an agent that stepped aside", () => {
+    expect(homeGroup("mcpgate-x", "/cg/a.service/mcpgate-x-agent")).toBe("/cg/a.service");
+    expect(homeGroup("mcpgate-x", "/cg/mcpgate-y-agent")).toBe("/cg/mcpgate-y-agent");
   });
 
   test("is none where version 2 isn't there, or out of sight", () => {

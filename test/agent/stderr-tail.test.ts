@@ -3,7 +3,9 @@ import { LineRate, STDERR_LINE_BYTES, STDERR_TAIL_LINES, StderrTail, strip } fro
 
 const collect = (...chunks: (string | Uint8Array)[]): { lines: string[]; tail: StderrTail } => {
   const lines: string[] = [];
-  const tail = new StderrTail((line) => void lines.push(line));
+  const tail = new StderrTail((line) => {
+    if (line() !== "") lines.push(line());
+  });
   for (const chunk of chunks) tail.push(typeof chunk === "string" ? Buffer.from(chunk) : chunk);
   return { lines, tail };
 };

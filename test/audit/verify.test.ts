@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { retire } from "../../src/audit/retention.ts";
+import { verifyLog } from "../../src/audit/verify.ts";
 import { openStore } from "../../src/store/open.ts";
 import type { Store } from "../../src/store/store.ts";
 import { START, sampleLog, type TestAgent, type TestLog } from "./log.ts";
@@ -32,6 +33,30 @@ test("a log that nobody touched verifies, whole and from a time on", async () =>
   const since = await log.verify({ since: new Date(START + 20).toISOString() });
   expect(since.found).toEqual([]);
   expect(since.events).toBeLessThan(events);
+});
+
+test("a log that grows while it is verified is no fault", async () => {
+  const { log, a } = await sampleLog(store);
+  const source = log.source();
+  const found: unknown[] = [];
+  let reads = 0;
+  const grows = {
+    chains: source.chains,
+    async lines(...args: Parameters<typeof source.lines>) {
+      reads += 1;
+      if (reads % 3 === 0) {
+        if (reads % 9 === 0) await a.boot();
+        await a.calls(2);
+        await log.own(1);
+        await a.sign();
+        await log.seal();
+      }
+      return source.lines(...args);
+    },
+  };
+  await verifyLog(grows, { report: (problem) => found.push(problem) });
+  expect(found).toEqual([]);
+  expect(reads).toBeGreaterThan(9);
 });
 
 /** What an editor of the database does to some event, and what is to be found then. */

@@ -52,6 +52,7 @@ export async function capture(argv: string[], faked: Faked = {}): Promise<Captur
     createLog,
     readStdin: async () => faked.stdin ?? unexpected("reads stdin"),
     openTerminal: () => faked.terminal,
+    onHangUp: () => () => {},
     untilStopped: () => faked.stopped ?? new Promise(() => {}),
     openAdminApi: async () => client(faked),
     openUserApi: async () => client(faked),

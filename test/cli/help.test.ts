@@ -22,6 +22,7 @@ Commands:
   roles     what roles allow
   can       tell whether a user may do something, and why
   locks     shut out users, roles, apps and agents, at once
+  apps      MCP servers that agents offer, and their tools' definitions
   agents    the agents that have joined
   sessions  live sessions
   audit     the audit log
@@ -614,6 +615,67 @@ Options:
   -h, --help         show this text
 `,
 
+  apps: `\
+MCP servers that agents offer, and their tools' definitions
+
+Usage: mcpgate apps COMMAND
+
+Commands:
+  ls       list the apps
+  pins     show an app's tools, and what waits for approval
+  approve  approve new and changed tools
+
+\`mcpgate apps COMMAND --help\` tells more about one.
+`,
+
+  "apps ls": `\
+list the apps
+
+Usage: mcpgate apps ls [options]
+
+Options:
+  --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -c, --config=FILE        configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help               show this text
+`,
+
+  "apps pins": `\
+show an app's tools, and what waits for approval
+
+Usage: mcpgate apps pins NAME [options]
+
+The definitions that the app's agent has seen; below the table, what is new or has changed and waits for approval.
+
+Arguments:
+  NAME  the app, as \`mcpgate apps ls\` names it
+
+Options:
+  --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -c, --config=FILE        configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help               show this text
+`,
+
+  "apps approve": `\
+approve new and changed tools
+
+Usage: mcpgate apps approve NAME [options]
+
+Approves the tool definitions that wait, and prints them. What changes in the meantime waits again.
+
+Arguments:
+  NAME  the app, as \`mcpgate apps ls\` names it
+
+Options:
+  --tool=TOOL              only this tool (all that wait, unless given)
+  --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -c, --config=FILE        configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help               show this text
+
+Examples:
+  mcpgate apps pins billing
+  mcpgate apps approve billing --tool=transfer
+`,
+
   agents: `\
 the agents that have joined
 
@@ -699,6 +761,7 @@ Commands:
   ls      list events
   export  print all events, one JSON object a line
   tail    print events as they come
+  verify  find what was tampered with
 
 \`mcpgate audit COMMAND --help\` tells more about one.
 `,
@@ -762,6 +825,27 @@ Options:
 
 Examples:
   mcpgate audit tail --app=everything
+`,
+
+  "audit verify": `\
+find what was tampered with
+
+Usage: mcpgate audit verify [options]
+
+Checks every event against its hash chain, and the chains against the signatures of agents and cluster. Exit code 1
+when an event was removed, changed, reordered or cut off, and says which. Retired events are told, and are no fault.
+Keep what --format=json prints on another host, and --compare finds a log that was put back to an older state.
+
+Options:
+  --since=TIME        only from there on: 1h, a date, or RFC 3339
+  --compare=FILE      what an earlier run printed with --format=json
+  --format=text|json  json: one object (default text)
+  -c, --config=FILE   configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help          show this text
+
+Examples:
+  mcpgate audit verify
+  mcpgate audit verify --format=json >verified.json
 `,
 
   version: `\

@@ -36,7 +36,7 @@ describe("proxy start", () => {
       services: {
         startProxy: async ({ config }) => {
           seen.config = config;
-          return { ready, closed: never(), stop: async () => void seen.stops++ };
+          return { ready, closed: never(), reload: never, stop: async () => void seen.stops++ };
         },
       },
     });
@@ -79,6 +79,7 @@ describe("proxy start", () => {
         startProxy: async () => ({
           ready: { address: "a.test:1", publicAddr: "a.test:1" },
           closed: never(),
+          reload: never,
           stop: async () => void order.push("stop"),
         }),
       },
@@ -112,7 +113,7 @@ describe("agent start", () => {
         startAgent: async ({ self }) => {
           expect(self).toEqual(["/proc/self/exe", "__exec"]);
           const ready = Promise.resolve({ agent: "web-1", apps: ["demo", "db"] });
-          return { ready, closed: never(), stop: async () => void stops++ };
+          return { ready, closed: never(), reload: never, stop: async () => void stops++ };
         },
       },
     });
@@ -128,6 +129,7 @@ describe("agent start", () => {
         startAgent: async () => ({
           ready: new Promise<never>(() => {}),
           closed: never(),
+          reload: never,
           stop: async () => void stops++,
         }),
       },
@@ -145,6 +147,7 @@ describe("agent start", () => {
         startAgent: async () => ({
           ready: Promise.resolve({ agent: "web-1", apps: [] }),
           closed: gone.promise,
+          reload: never,
           stop: async () => void stops++,
         }),
       },

@@ -78,6 +78,8 @@ export class Scene {
   readonly logged: [string, LogFields | undefined][] = [];
   readonly bridge: Bridge;
   clock = 0;
+  /** Called whenever the MCP client is given something. */
+  onShown = (): void => {};
   #tick: (() => void) | undefined;
 
   constructor() {
@@ -92,6 +94,7 @@ export class Scene {
         return session;
       },
       write: async (bytes) => {
+        this.onShown();
         for (const line of new TextDecoder().decode(bytes).trimEnd().split("\n")) this.shown.push(JSON.parse(line));
       },
       now: () => this.clock,

@@ -73,6 +73,7 @@ app_service:
           },
         ],
         resumeWindowSeconds: 600,
+        drainSeconds: 10,
       },
     });
   });
@@ -93,6 +94,7 @@ describe("what may be left out or written in another way", () => {
     expect(parse("mcpgate:\nproxy_service:\napp_service:\n  apps:\n").app).toEqual({
       apps: [],
       resumeWindowSeconds: 600,
+      drainSeconds: 10,
     });
   });
 
@@ -123,14 +125,43 @@ describe("what may be left out or written in another way", () => {
     const text =
       "proxy_service: {enabled: no}\napp_service: {enabled: yes}\nauth_service: {enabled: 'no', tokens: [x]}\n";
     const { proxy, app } = parse(text);
-    expect({ proxy, app }).toEqual({ proxy: undefined, app: { apps: [], resumeWindowSeconds: 600 } });
+    expect({ proxy, app }).toEqual({ proxy: undefined, app: { apps: [], resumeWindowSeconds: 600, drainSeconds: 10 } });
   });
 
   test("log settings in any case; durations", () => {
     const { log, app } = parse("mcpgate: {log: {severity: warn, format: JSON}}\napp_service: {resume_window: 1m30s}\n");
     expect({ log, app }).toEqual({
       log: { severity: "WARN", format: "json" },
-      app: { apps: [], resumeWindowSeconds: 90 },
+      app: { apps: [], resumeWindowSeconds: 90, drainSeconds: 10 },
+    });
+  });
+
+  test("the audit sections: sizes, ages, and sinks with their defaults", () => {
+    const text = `\
+proxy_service:
+  public_addr: p.example.com
+  audit:
+    retention: {max_age: 90d, max_size: 10GiB}
+    sinks:
+      - {type: file, path: audit.jsonl}
+      - {type: stdout}
+      - {type: syslog, name: local, address: "udp://[::1]"}
+      - {type: http, url: "https://siem.example.com/in", token: "env:SIEM_TOKEN"}
+      - {type: http, name: second, url: "http://127.0.0.1:9/", token: "file:siem.token"}
+app_service:
+  audit: {spool_limit: 64MiB, on_full: drop_oldest, sync: always}
+`;
+    const { proxy, app } = parse(text);
+    expect(app?.audit).toEqual({ limit: 64 * 1024 ** 2, onFull: "drop_oldest", sync: "always" });
+    expect(proxy?.audit).toEqual({
+      retention: { maxAge: 90 * 86400, maxSize: 10 * 1024 ** 3 },
+      sinks: [
+        { name: "file", type: "file", path: "/etc/audit.jsonl" },
+        { name: "stdout", type: "stdout" },
+        { name: "local", type: "syslog", transport: "udp", address: { host: "::1", port: 514 } },
+        { name: "http", type: "http", url: "https://siem.example.com/in", token: { env: "SIEM_TOKEN" } },
+        { name: "second", type: "http", url: "http://127.0.0.1:9/", token: { file: "/etc/siem.token" } },
+      ],
     });
   });
 
@@ -383,6 +414,33 @@ const wrong: [what: string, text: string, error: string, hint?: string][] = [
     "a service of Teleport's that may be on",
     "ssh_service: {}\n",
     "F:1:1: ssh_service.enabled: needs `enabled: false`: mcpgate has no such service",
+  ],
+  [
+    "a sink without what it needs",
+    "proxy_service:\n  public_addr: p\n  audit:\n    sinks:\n      - {type: file}\n",
+    "F:5:9: proxy_service.audit.sinks[0].path: is required for type file",
+  ],
+  [
+    "a sink with what is another's",
+    'proxy_service:\n  public_addr: p\n  audit:\n    sinks:\n      - {type: stdout, url: "https://x"}\n',
+    "F:5:24: proxy_service.audit.sinks[0].url: is not for type stdout",
+  ],
+  [
+    "a token that stands in the file",
+    'proxy_service:\n  public_addr: p\n  audit:\n    sinks:\n      - {type: http, url: "https://x", token: hunter2}\n',
+    "F:5:47: proxy_service.audit.sinks[0].token: must say where the token is",
+    "like file:/etc/mcpgate/siem.token or env:SIEM_TOKEN",
+  ],
+  [
+    "two sinks of one name",
+    "proxy_service:\n  public_addr: p\n  audit:\n    sinks:\n      - {type: stdout}\n      - {type: stdout}\n",
+    "F:6:16: proxy_service.audit.sinks[1].type: a second sink called stdout: give it a name",
+  ],
+  [
+    "a size without a unit",
+    'app_service: {audit: {spool_limit: "1000"}}\n',
+    'F:1:36: app_service.audit.spool_limit: "1000" is no size from 1MiB',
+    "like 256MiB or 10GiB",
   ],
   [
     "an app twice",

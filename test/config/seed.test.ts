@@ -16,6 +16,7 @@ const app = {
     },
   ],
   resumeWindowSeconds: 600,
+  drainSeconds: 10,
 };
 
 test("a new service", () => {

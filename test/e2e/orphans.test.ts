@@ -21,6 +21,8 @@ beforeAll(async () => {
   cluster = await Cluster.start({
     apps: ["demo", app("hydra.sh", []), app("docker", ["run", "-i", "--rm", "image"])],
     users: { alice: ["mcp-user"] },
+    // The hydra answers nothing, so there is nothing to wait for.
+    appService: { drain: "1s" },
   });
   forget();
 });

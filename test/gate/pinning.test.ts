@@ -181,9 +181,9 @@ describe("warn", () => {
     const pins = fakePins(false);
     const session = open(pins);
     const { toServer } = session.client(call(1, "read"));
-    expect(parsed(toServer)).toMatchObject([call(1, "read"), { method: "tools/list" }]);
+    expect(parsed(toServer)).toMatchObject([{ method: "tools/list" }, call(1, "read")]);
     expect(session.client(call(2, "read")).toServer).toHaveLength(1);
-    const { toClient, events } = session.server(result(idOf(toServer[1]), tools(["read", "bad"])));
+    const { toClient, events } = session.server(result(idOf(toServer[0]), tools(["read", "bad"])));
     expect(toClient).toEqual([]);
     expect(events).toMatchObject([{ event: "mcp.tool.new" }]);
     expect(pins.seen).toEqual(["own read bad"]);

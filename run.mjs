@@ -79,6 +79,15 @@ switch (task) {
     build();
     bun("test/chaos/chaos.ts", ...args);
     break;
+  case "fuzz":
+    // Lines, and a seed to repeat a run that failed: npm run fuzz -- 100000000 4711
+    must(bin("bun"), ["test", "test/mcp/codec-fuzz.test.ts"], {
+      env: { ...process.env, FUZZ_LINES: args[0] ?? "20000000", ...(args[1] ? { FUZZ_SEED: args[1] } : {}) },
+    });
+    break;
+  case "bench":
+    bun(`bench/${args[0]}.ts`, ...args.slice(1));
+    break;
   case "test":
     if (args.length > 0) {
       bun("test", ...args);

@@ -1,6 +1,6 @@
 /**
  * Decode + decide + forward of one line against `JSON.parse` + `JSON.stringify` of the same line, with 20 allow and 20
- * deny patterns. Run by hand: `bun bench/codec.ts [filter]`. "text" parses a string that is already there and leaves the
+ * deny patterns. Run by hand: `npm run bench:codec`, or `npm run bench:codec -- FILTER`. "text" parses a string that is already there and leaves the
  * result one; "bytes" also pays for UTF-8 in and out, as a gate that parses would have to.
  */
 import { decode } from "../src/mcp/codec.ts";

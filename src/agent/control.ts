@@ -48,7 +48,7 @@ export interface ControlOptions {
 
 const BATCH_ITEMS = 200;
 /** Events that come together travel together. */
-const BATCH_DELAY_MS = 5;
+const BATCH_DELAY_MS = 50;
 /** What was stored is signed within that time, all of it at once. */
 const HEAD_DELAY_MS = 1_000;
 

@@ -17,12 +17,14 @@ import { type Carrier, type CloseReason, Link, type WindowBudget } from "../link
 import type { Log } from "../log.ts";
 import { encodeError } from "../mcp/encode.ts";
 import { BAD_SERVER_ANSWER } from "../mcp/fault.ts";
-import { type Line, LineSplitter } from "../mcp/lines.ts";
-import { DEFAULT_CODEC_LIMITS, type Id } from "../mcp/message.ts";
+import type { Line } from "../mcp/lines.ts";
+import type { Id } from "../mcp/message.ts";
+import { Inbound } from "./inbound.ts";
 import { NotificationMeter } from "./notification-meter.ts";
 import type { Graces, ServerProcess, StartOptions } from "./process.ts";
 import { NO_SECRETS } from "./secrets.ts";
 import { SessionLimits } from "./session-limits.ts";
+import { StartProgress } from "./start-progress.ts";
 import type { AppPins } from "./tool-pins.ts";
 
 export interface SessionOptions {
@@ -76,6 +78,7 @@ export class Session {
   #attached = false;
   #spoke = false;
   readonly #limits: SessionLimits;
+  readonly #progress = new StartProgress();
   #graces: Graces = {};
   #detachedMs = 0;
 
@@ -166,6 +169,7 @@ export class Session {
   /** Called about once a second. */
   checkLimits(now: number): void {
     if (this.#ending !== undefined) return;
+    for (const bytes of this.#progress.due(now)) this.link.write(bytes);
     const overdue = this.#limits.overdue(now, this.#gate.openRequests());
     if (overdue === undefined) return;
     if (overdue.failed) this.#options.onFailed(overdue.reason);
@@ -206,7 +210,9 @@ export class Session {
     if (!this.#spoke) this.#options.onSpoke();
     this.#spoke = true;
     this.#limits.fromServer(performance.now());
-    for (const line of this.#fromServer.lines.push(chunk)) this.#apply(this.#read("server", line));
+    this.#progress.end();
+    const lines = this.#fromServer.lines.push(chunk);
+    if (lines.length > 0) this.#apply(joined(lines.map((line) => this.#read("server", line))));
     return this.#room(this.#fromServer);
   }
 
@@ -226,8 +232,9 @@ export class Session {
     // What is not consumed is not acknowledged: the client's window holds it back.
     const held = this.#options.held();
     if (held !== undefined) return held.then(() => (this.link.closed ? undefined : this.#onClientData(bytes)));
-    for (const line of this.#fromClient.lines.push(bytes)) {
-      this.#apply(this.#read("client", line));
+    const lines = this.#fromClient.lines.push(bytes);
+    if (lines.length > 0) {
+      this.#apply(joined(lines.map((line) => this.#read("client", line))));
       if (this.#failed !== undefined) void this.end(this.#failed.message, "start_failed");
     }
     return this.#room(this.#fromClient);
@@ -264,8 +271,12 @@ export class Session {
   #apply(step: Step): void {
     if (step.events.length > 0 && !this.#record(step.events)) return;
     this.#savePins();
-    if (step.toServer.length > 0) this.#limits.toServer(performance.now());
-    for (const bytes of step.toServer) this.#server?.write(bytes);
+    const now = performance.now();
+    for (const bytes of step.toServer) {
+      this.#limits.toServer(now);
+      this.#progress.toServer(bytes, now);
+    }
+    if (step.toServer.length > 0) this.#server?.write(inOne(step.toServer));
     for (const bytes of step.toClient) this.link.write(this.#withoutSecrets(bytes));
     if (this.#answered !== undefined && this.#gate.openRequests() === 0) this.#answered.resolve();
     if (this.#drained !== undefined && this.openCalls === 0) this.#drained.resolve();
@@ -343,6 +354,20 @@ export class Session {
   }
 }
 
+/** What came in one chunk is recorded with one write, and goes on with one. */
+function joined(steps: Step[]): Step {
+  const [first] = steps;
+  if (steps.length === 1 && first !== undefined) return first;
+  return {
+    events: steps.flatMap(({ events }) => events),
+    toServer: steps.flatMap(({ toServer }) => toServer),
+    toClient: steps.flatMap(({ toClient }) => toClient),
+  };
+}
+
+const inOne = (lines: Uint8Array[]): Uint8Array =>
+  lines.length === 1 ? (lines[0] as Uint8Array) : Buffer.concat(lines);
+
 /** An answer becomes an error; what has no answer's place to say so in (a request, a notification) passes masked. */
 function blocked(masked: Uint8Array): Uint8Array {
   const { id, method } = JSON.parse(new TextDecoder().decode(masked)) as { id?: Id; method?: unknown };
@@ -352,39 +377,4 @@ function blocked(masked: Uint8Array): Uint8Array {
     BAD_SERVER_ANSWER,
     "the answer was withheld: it holds a secret of the server's (mcp.secrets: block)",
   );
-}
-
-/** The lines of one direction, and what they hold of the budget until the other side has taken them. */
-class Inbound {
-  readonly lines: LineSplitter;
-  readonly #budget: WindowBudget;
-  #taken = 0;
-  #closed = false;
-
-  constructor(budget: WindowBudget) {
-    this.#budget = budget;
-    this.lines = new LineSplitter(DEFAULT_CODEC_LIMITS.maxBytes, { take: (bytes) => this.#take(bytes) });
-  }
-
-  /** Of the lines that were cut out, nothing is held any more. */
-  settle(): void {
-    if (!this.#closed) this.#giveBack(this.lines.taken);
-  }
-
-  /** Nothing is held, and nothing will be. */
-  close(): void {
-    this.#closed = true;
-    this.#giveBack(0);
-  }
-
-  #take(bytes: number): boolean {
-    if (this.#closed || !this.#budget.take(bytes)) return false;
-    this.#taken += bytes;
-    return true;
-  }
-
-  #giveBack(kept: number): void {
-    this.#budget.give(this.#taken - kept);
-    this.#taken = kept;
-  }
 }

@@ -14,7 +14,7 @@ export const start = command({
     "Joins the proxy (the first time with a join token, then with the key that it keeps), offers the apps of the",
     "configuration, and runs their servers when somebody connects. In the foreground; logs to stderr. One line on",
     "stdout says when it is ready. SIGTERM and SIGINT stop it and the servers that it started, once open calls are",
-    "answered, or `app_service.drain` is over. SIGHUP, or a change of the file, reloads the configuration.",
+    "answered, or app_service.drain is over. SIGHUP, or a change of the file, reloads the configuration.",
   ].join("\n"),
   examples: ["mcpgate agent start", "mcpgate agent start --config=agent.yaml"],
   async run(context, { config: path }) {

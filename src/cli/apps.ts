@@ -75,8 +75,7 @@ export const approve = command({
     ...formatFlag,
     ...configFlag,
   },
-  about:
-    "Approves the tool definitions that wait, and prints them. What changes in the meantime waits again.",
+  about: "Approves the tool definitions that wait, and prints them. What changes in the meantime waits again.",
   examples: ["mcpgate apps pins billing", "mcpgate apps approve billing --tool=transfer"],
   async run(context, { name, tool, format, config }) {
     const { approved, waiting } = await withAdminApi(context, config, async (api) => {

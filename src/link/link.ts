@@ -43,6 +43,8 @@ export interface LinkOptions {
   /** The carrier was given up: the client dials again, the agent waits for it. */
   onLost?(reason: string): void;
   now?(): number;
+  /** Runs at the end of this turn of the event loop; `setImmediate` unless a test says otherwise. */
+  defer?(run: () => void): void;
 }
 
 /** The window that every link has; it grows where it is what holds the bytes back, as far as the budget goes. */
@@ -70,6 +72,8 @@ export class Link {
   #closed: CloseReason | undefined;
 
   // outbound
+  /** Whether this turn of the event loop has sent something. */
+  #writing = false;
   #waiting: Uint8Array[] = [];
   #waitingBytes = 0;
   #unacked: Sent[] = [];
@@ -153,7 +157,16 @@ export class Link {
     if (this.#closed || this.#endWanted || bytes.length === 0) return true;
     this.#waiting.push(bytes);
     this.#waitingBytes += bytes.length;
-    this.#pump();
+    // The first write of a turn goes at once, for a lone call must not wait; what follows in the same turn goes together
+    // at its end, in one frame instead of one a line.
+    if (!this.#writing) {
+      this.#writing = true;
+      this.#pump();
+      this.#defer(() => {
+        this.#writing = false;
+        this.#pump();
+      });
+    }
     return !this.full;
   }
 
@@ -438,6 +451,11 @@ export class Link {
     this.#flush?.resolve();
     carrier?.close(reason.code);
     this.#options.onClose(reason);
+  }
+
+  #defer(run: () => void): void {
+    if (this.#options.defer === undefined) setImmediate(run);
+    else this.#options.defer(run);
   }
 
   #now(): number {

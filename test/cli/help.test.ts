@@ -206,7 +206,8 @@ Usage: mcpgate agent start [options]
 
 Joins the proxy (the first time with a join token, then with the key that it keeps), offers the apps of the
 configuration, and runs their servers when somebody connects. In the foreground; logs to stderr. One line on
-stdout says when it is ready. SIGTERM and SIGINT stop it and the servers that it started.
+stdout says when it is ready. SIGTERM and SIGINT stop it and the servers that it started, once open calls are
+answered, or app_service.drain is over. SIGHUP, or a change of the file, reloads the configuration.
 
 Options:
   -c, --config=FILE  configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
@@ -274,7 +275,8 @@ run the proxy in the foreground
 Usage: mcpgate proxy start [options]
 
 Runs in the foreground and logs to stderr. One line on stdout says when it is ready, with the address
-that agents and clients dial and the CA pin that they check. SIGTERM and SIGINT stop it.
+that agents and clients dial and the CA pin that they check. SIGTERM and SIGINT stop it; SIGHUP, or a change of the
+file or of a certificate that it names, reloads the configuration.
 
 Options:
   -c, --config=FILE  configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)

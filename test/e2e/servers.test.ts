@@ -36,6 +36,8 @@ beforeAll(async () => {
       app("blocks", { secrets: "block" }),
       app("allows", { secrets: "allow" }),
       app("slow", { command: "sleep", args: ["1000"], limits: { start_timeout: "1s" } }),
+      (place: Place) =>
+        app("late", { command: "sh", args: ["-c", `sleep 6; exec ${NODE} ${place.path("leaky.mjs")}`] })(place),
       app("idle", { limits: { idle_timeout: "1s" } }),
       app("short", { limits: { session_timeout: "2s" } }),
       app("few", { limits: { sessions_per_user: 1, sessions_per_app: 2 } }),
@@ -129,6 +131,21 @@ describe("a session", () => {
     expect(await refused("slow")).toContain("gave no answer within 1 s");
   });
 
+  test("whose server starts slowly tells whoever asked for progress", async () => {
+    await using client = new RawClient(cluster, "alice", "late");
+    const clientInfo = { name: "e2e", version: "1" };
+    const { result } = await client.request("initialize", {
+      ...{ protocolVersion: "2025-11-25", capabilities: {}, clientInfo },
+      _meta: { progressToken: "starting" },
+    });
+    expect(result).toBeDefined();
+    const progress = client.lines
+      .map((line) => JSON.parse(line))
+      .filter(({ method }) => method === "notifications/progress");
+    expect(progress[0]?.params).toMatchObject({ progressToken: "starting", message: "the MCP server is starting" });
+    await client.end();
+  }, 20_000);
+
   test("in which nothing happens ends after idle_timeout", async () => {
     await using client = await open("idle");
     await eventually(async () => (await cluster.sessions()).every(({ app }) => app !== "idle"));
@@ -188,16 +205,20 @@ describe("agent check", () => {
     return { code, stdout, stderr };
   };
 
-  test("says what is wrong with each app, and what to do; it does not touch the agent that runs", async () => {
+  test("says what is wrong with an app, and what to do; it does not touch the agent that runs", async () => {
     await using client = await open("masks");
-    const { code, stdout, stderr } = await check();
-    expect(code).toBe(1);
-    expect(stdout).toMatch(/^demo +ok +2026-07-28 +\d/m);
-    expect(stdout).toMatch(/^masks +ok +2025-11-25 /m);
-    for (const name of ["none", "slow", "unset"]) expect(stdout).toMatch(new RegExp(`^${name} +failing`, "m"));
-    expect(stderr).toContain("slow: it does not answer initialize within 1 s");
-    expect(stderr).toContain('none: command "no-such-command" isn\'t in the PATH');
-    expect(stderr).toContain("mcpgate: hint: ");
+    const names = ["masks", "none", "slow", "unset"];
+    const [masks, none, slow, unset] = await Promise.all(names.map((name) => check(name)));
+    expect(masks).toMatchObject({ code: 0, stderr: "" });
+    expect(masks?.stdout).toMatch(/^masks +ok +2025-11-25 /m);
+    for (const each of [none, slow, unset]) {
+      expect(each?.code).toBe(1);
+      expect(each?.stdout).toMatch(/ failing/);
+      expect(each?.stderr).toContain("mcpgate: hint: ");
+    }
+    expect(none?.stderr).toContain('none: command "no-such-command" isn\'t in the PATH');
+    expect(slow?.stderr).toContain("slow: it does not answer initialize within 1 s");
+    expect(unset?.stderr).toContain("unset: mcp.env: KEY: ");
     expect(text(await client.call("echo"))).toBe("the key is <redacted>");
     await client.end();
   }, 20_000);

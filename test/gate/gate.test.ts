@@ -397,3 +397,23 @@ test("whatever comes, each line of a step ends in a line feed and is JSON, and n
     { numRuns: 500 },
   );
 });
+
+describe("a gate that takes no more", () => {
+  test("leaves requests alone, and lets pass what is open and what it needs", () => {
+    const session = openSession({ tools: ["*"] });
+    session.client(request(1, "tools/call", { name: "slow" }));
+    session.client(request("l", "subscriptions/listen", { notifications: { toolsListChanged: true } }));
+    session.server(request(7, "roots/list"));
+    expect(session.gate.openCalls()).toBe(1);
+    session.gate.close();
+    expect(session.client(request(2, "tools/call", { name: "late" }))).toEqual({
+      toServer: [],
+      toClient: [],
+      events: [],
+    });
+    expect(session.client(result(7, { roots: [] })).toServer).toHaveLength(1);
+    expect(session.client(notification("notifications/roots/list_changed")).toServer).toHaveLength(1);
+    expect(session.server(result(1, {})).toClient).toHaveLength(1);
+    expect([session.gate.openCalls(), session.gate.openRequests()]).toEqual([0, 1]);
+  });
+});

@@ -142,7 +142,11 @@ describe("enforce", () => {
   test("2026-07-28: the gate's own request has the envelope of the call", () => {
     const session = open(fakePins(true));
     const key = (name: string) => `io.modelcontextprotocol/${name}`;
-    const meta = { [key("protocolVersion")]: "2026-07-28", [key("clientCapabilities")]: { roots: {} }, progressToken: 7 };
+    const meta = {
+      [key("protocolVersion")]: "2026-07-28",
+      [key("clientCapabilities")]: { roots: {} },
+      progressToken: 7,
+    };
     const { toServer } = session.client(request(1, "tools/call", { name: "read", _meta: meta }));
     const { progressToken: _, ...envelope } = meta;
     expect(parsed(toServer)).toMatchObject([{ method: "tools/list", params: { _meta: envelope } }]);

@@ -25,7 +25,12 @@ export interface Session {
   server(message: unknown): Step;
 }
 
-export function openSession(allow: McpRules, deny: McpRules = {}, limits: Partial<GateLimits> = {}, pins?: ToolPins): Session {
+export function openSession(
+  allow: McpRules,
+  deny: McpRules = {},
+  limits: Partial<GateLimits> = {},
+  pins?: ToolPins,
+): Session {
   const clock = { now: 1000 };
   let uid = 0;
   const gate = new Gate({

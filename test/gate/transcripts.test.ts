@@ -55,7 +55,9 @@ function readTranscript(name: string) {
 
 /** The line's bytes, with a line feed. */
 function rawBytes(row: string): Uint8Array {
-  const parts = row.replace(/<repeat (\d+) ([^>]+)>/g, (_, n: string, what: string) => what.repeat(Number(n))).split(/<([0-9a-f]{2})>/);
+  const parts = row
+    .replace(/<repeat (\d+) ([^>]+)>/g, (_, n: string, what: string) => what.repeat(Number(n)))
+    .split(/<([0-9a-f]{2})>/);
   return Buffer.concat([
     ...parts.map((part, i) => (i % 2 === 0 ? Buffer.from(part) : Buffer.from(part, "hex"))),
     Buffer.from("\n"),

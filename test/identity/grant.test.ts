@@ -30,6 +30,22 @@ test("an agent reads what the proxy signed, by any of the cluster's keys", async
   }
 });
 
+test("rules may have conditions, and what they speak of", async () => {
+  const conditional: Grant = {
+    ...grant,
+    rules: {
+      v: 1,
+      roles: [{ role: "r", allow: { tools: ["a", { name: "b", where: "true" }] }, deny: {} }],
+      facts: {
+        user: { name: "alice", roles: ["r"], traits: { team: ["data"] } },
+        app: { name: "x", labels: { a: "b" } },
+      },
+    },
+  };
+  const received = await verifyGrant(await signGrant(conditional, key, "cluster", NOW), keys, expected);
+  expect(received.rules).toEqual(conditional.rules);
+});
+
 describe("a wrong clock locks nobody out", () => {
   test("the agent's own is not asked: a grant signed in another decade starts", async () => {
     for (const now of [0, 60, 4e9]) {
@@ -100,6 +116,14 @@ describe("a grant is refused", () => {
     ["without a start_by", { claims: { start_by: undefined } }],
     ["that ends before it begins", { claims: { start_by: NOW } }],
     ["that lasts for ever", { claims: { start_by: NOW + 301 } }],
+    [
+      "with an entry that this release does not know",
+      {
+        claims: {
+          rules: { v: 1, roles: [{ role: "r", allow: { tools: [{ name: "a", where: "true", until: 1 }] }, deny: {} }] },
+        },
+      },
+    ],
     ["with rules of another version", { claims: { rules: { v: 2, roles: [] } } }],
     [
       "with a kind of rule that we don't know",

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { Budget } from "../../src/link/budget.ts";
-import { encodeData, encodeFrame, MAX_PAYLOAD } from "../../src/link/frame.ts";
+import { chooseVersion, encodeData, encodeFrame, MAX_PAYLOAD } from "../../src/link/frame.ts";
 import { MAX_WINDOW, MIN_WINDOW } from "../../src/link/link.ts";
 import { bytes, end, Wire } from "./wire.ts";
 
@@ -201,6 +201,12 @@ describe("a link whose connections are cut", () => {
       { numRuns: 300 },
     );
   });
+});
+
+test("of the versions that the client offers, the newest that the agent knows", () => {
+  expect(chooseVersion([1, 2, 3], [1, 2])).toBe(2);
+  expect(chooseVersion([3, 1], [1, 2])).toBe(1);
+  expect(chooseVersion([3], [1, 2])).toBeUndefined();
 });
 
 describe("a peer that does not keep to it", () => {

@@ -25,6 +25,7 @@ export function end(options: Partial<LinkOptions> = {}): End {
     onLost: () => {
       state.lost++;
     },
+    defer: (run) => run(),
     ...options,
   });
   return state;

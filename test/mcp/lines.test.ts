@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { type Line, LineSplitter } from "../../src/mcp/lines.ts";
+import { FREE_BYTES, type Line, LineSplitter } from "../../src/mcp/lines.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -74,5 +74,26 @@ describe("LineSplitter", () => {
     const [line] = splitter.push(encoder.encode("\n"));
     expect(shown(line)).toHaveLength(1_000_001);
     expect(performance.now() - started).toBeLessThan(5000);
+  });
+
+  test("drops a line that the budget has no room for, and goes on with the next", () => {
+    const asked: number[] = [];
+    const budget = { take: (bytes: number) => asked.push(bytes) < 2 };
+    const splitter = new LineSplitter(64 * FREE_BYTES, budget);
+    const chunk = new Uint8Array(FREE_BYTES).fill(0x61);
+    for (let i = 0; i < 7; i++) expect(splitter.push(chunk)).toEqual([]);
+    expect(asked).toEqual([3 * FREE_BYTES, 6 * FREE_BYTES]);
+    const [long, next] = splitter.push(encoder.encode('"id":7}\nnext\n'));
+    if (long === undefined || "bytes" in long) throw new Error("it was not dropped");
+    expect(long).toMatchObject({ overflow: 7 * FREE_BYTES + 8, crowded: true });
+    expect(decoder.decode(long.tail)).toEndWith('"id":7}\n');
+    expect(shown(next)).toBe("next\n");
+    expect(splitter.taken).toBe(0);
+  });
+
+  test("asks no budget for ordinary lines", () => {
+    const splitter = new LineSplitter(64 * FREE_BYTES, { take: () => false });
+    splitter.push(new Uint8Array(FREE_BYTES / 4).fill(0x61));
+    expect(splitter.push(encoder.encode("b\n")).map((line) => "bytes" in line)).toEqual([true]);
   });
 });

@@ -135,4 +135,87 @@ describe("decide", () => {
       { numRuns: 500 },
     );
   });
+
+  const conditional = fc.oneof(
+    entry,
+    fc.record({ name: entry, where: fc.constantFrom("arguments.n <= 1", "arguments.n > 1", 'user.name == "alice"') }),
+  );
+  const side = fc.record({ tools: fc.array(conditional, { maxLength: 3 }) });
+  const facts = { user: { name: "alice", roles: [], traits: {} }, app: { name: "x", labels: {} } };
+  const json = fc.constantFrom(undefined, "{}", '{"n":1}', '{"n":2}', '{"n":"1"}', '{"n":1,"N":2}', "[]", "{");
+
+  test("conditions: what may be called is listed, and where there is none the arguments change nothing", () => {
+    fc.assert(
+      fc.property(side, side, fc.constantFrom("a", "b", "ab", "c"), json, (allow, deny, name, text) => {
+        const policy = compile({ v: 1, roles: [{ role: "r", allow, deny }], facts });
+        const call = { arguments: text === undefined ? undefined : new TextEncoder().encode(text) };
+        const listed = decide(policy, { kind: "tool", name }).allowed;
+        const called = decide(policy, { kind: "tool", name, call }).allowed;
+        if (called) expect(listed).toBe(true);
+        const plain = [...allow.tools, ...deny.tools].every((each) => typeof each === "string");
+        if (plain) expect(called).toBe(listed);
+        // One more deny, with a condition or without, never allows.
+        const closed = { tools: [...deny.tools, { name: "*", where: "arguments.n <= 1" }] };
+        const stricter = compile({ v: 1, roles: [{ role: "r", allow, deny: closed }], facts });
+        const still = decide(stricter, { kind: "tool", name, call }).allowed;
+        if (still) expect(called && text === '{"n":2}').toBe(true);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  test("a conditional entry opens nothing but its tools", () => {
+    const rules: AppRules = { ...rulesOf({ tools: [{ name: "*", where: "true" }] }), facts };
+    expect(allowed(rules, "tool", "a")).toBe(true);
+    expect(allowed(rules, "prompt", "p")).toBe(false);
+    expect(allowed(rules, "resource", "x://a")).toBe(false);
+    const policy = compile(rulesOf({ tools: [{ name: "*", where: "true" }] }));
+    // Rules that came without their facts allow nothing.
+    expect(decide(policy, { kind: "tool", name: "a", call: { arguments: undefined } }).allowed).toBe(false);
+  });
+});
+
+describe("conditions in roles", () => {
+  const role = (allow: unknown, deny: unknown = {}) =>
+    parseRole({ kind: "role", version: "v8", metadata: { name: "payer" }, spec: { allow, deny } });
+  const labels = { app_labels: { "*": "*" } };
+
+  test("reach the grant with what they speak of, templates filled in", () => {
+    const where = '"red" in user.traits.teams && app.labels["env"] == "dev" && "payer" in user.roles';
+    const one = role({ ...labels, mcp: { tools: [{ name: "{{internal.mcp_tools}}", where }, "plain"] } });
+    const person = { name: "alice", traits: { mcp_tools: ["pay", "send_*"], teams: ["red"] } };
+    const { rules } = appAccess([one], { name: "bank", labels: { env: "dev" } }, person);
+    expect(rules.roles[0]?.allow.tools).toEqual([{ name: "pay", where }, { name: "send_*", where }, "plain"]);
+    const travelled = JSON.parse(JSON.stringify(rules)) as AppRules;
+    const call = { arguments: undefined };
+    expect(decide(compile(travelled), { kind: "tool", name: "send_all", call }).allowed).toBe(true);
+    const other = appAccess([one], { name: "bank", labels: { env: "prod" } }, person).rules;
+    expect(decide(compile(other), { kind: "tool", name: "send_all", call })).toEqual({ allowed: false });
+  });
+
+  test("rules without conditions carry no facts", () => {
+    expect(
+      appAccess([role({ ...labels, mcp: { tools: ["a"] } })], { name: "x", labels: {} }).rules.facts,
+    ).toBeUndefined();
+  });
+
+  test.each([
+    [{ tools: [{ name: "a", where: "arguments.n <" }] }, "spec.allow.mcp.tools.0.where: the condition is broken"],
+    [{ tools: [{ name: "a" }] }, "spec.allow.mcp.tools.0.where"],
+    [
+      {
+        tools: [
+          { name: "^(", where: "true" },
+          { name: "^($", where: "true" },
+        ],
+      },
+      "spec.allow.mcp.tools.1.name",
+    ],
+    [{ tools: [{ name: "", where: "true" }] }, "spec.allow.mcp.tools.0.name: an empty entry"],
+    [{ tools: [{ name: "a", whre: "true", where: "true" }] }, "did you mean where"],
+    [{ resources: [{ name: "a", where: "true" }] }, "must be a string"],
+    [{ prompts: [{ name: "a", where: "tool == 'x'" }] }, "spec.allow.mcp.prompts.0.where"],
+  ])("%j is refused", (mcp, message) => {
+    expect(() => role({ ...labels, mcp })).toThrow(message);
+  });
 });

@@ -47,7 +47,9 @@ test("a report replaces what was known, and approvals outlive it", async () => {
 test("another definition than the one that was looked at is not approved", async () => {
   const { store, report } = await open();
   await report(["read", "a", "c"]);
-  expect(await approvePins(store, { app: "notes", tools: [{ tool: "read", hash: "b" }], by: "admin", now: 3 })).toEqual([]);
+  expect(await approvePins(store, { app: "notes", tools: [{ tool: "read", hash: "b" }], by: "admin", now: 3 })).toEqual(
+    [],
+  );
   expect(await report(["read", "a", "c"])).toEqual([]);
 });
 

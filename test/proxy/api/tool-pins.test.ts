@@ -37,13 +37,20 @@ test("apps, their pins, and an approval", async () => {
   expect(body).toEqual({ approved: [{ agent: "web-1", tool: "read", hash: HASH }] });
   expect(f.calls).toEqual([["toolsApproved", agentId, "notes", [{ tool: "read", hash: HASH }]]]);
   const { events } = (await f.admin("GET", "/v1/api/events?event=app.approve")).body;
-  expect(events).toMatchObject([{ event: "app.approve", app: "notes", agent: "web-1", tool: "read", details: { hash: HASH } }]);
+  expect(events).toMatchObject([
+    { event: "app.approve", app: "notes", agent: "web-1", tool: "read", details: { hash: HASH } },
+  ]);
 });
 
 test("what is not there, and what is no approval", async () => {
   expect((await f.admin("GET", "/v1/api/apps/nope/pins")).status).toBe(404);
   expect((await f.admin("POST", "/v1/api/apps/nope/approve", { tools: [{ tool: "x", hash: HASH }] })).status).toBe(404);
-  for (const body of [{}, { tools: [] }, { tools: [{ tool: "read", hash: "x" }] }, { tools: [{ tool: "read", hash: HASH }], x: 1 }]) {
+  for (const body of [
+    {},
+    { tools: [] },
+    { tools: [{ tool: "read", hash: "x" }] },
+    { tools: [{ tool: "read", hash: HASH }], x: 1 },
+  ]) {
     expect((await f.admin("POST", "/v1/api/apps/notes/approve", body)).status).toBe(400);
   }
 });

@@ -85,8 +85,12 @@ switch (task) {
       env: { ...process.env, FUZZ_LINES: args[0] ?? "20000000", ...(args[1] ? { FUZZ_SEED: args[1] } : {}) },
     });
     break;
+  case "bench:codec":
+    bun("bench/codec.ts", ...args);
+    break;
   case "bench":
-    bun(`bench/${args[0]}.ts`, ...args.slice(1));
+    if (process.env.BENCH_BINARY === undefined && !args.some((arg) => arg.startsWith("--binary"))) build();
+    bun("bench/bench.ts", ...args);
     break;
   case "test":
     if (args.length > 0) {

@@ -12,9 +12,11 @@ export interface CheckOptions {
   only?: string | undefined;
   self: string[];
   log: Log;
+  /** A signal: what was started ends, and what was found by then is the answer. */
+  stopped: Promise<unknown>;
 }
 
-export async function checkApps({ service, only, self, log }: CheckOptions): Promise<CheckResult[]> {
+export async function checkApps({ service, only, self, log, stopped }: CheckOptions): Promise<CheckResult[]> {
   const apps = service.apps.filter(({ name }) => only === undefined || name === only);
   if (apps.length === 0 && only !== undefined) {
     throw new Failure("not_found", `the configuration has no app ${JSON.stringify(only)}`, {
@@ -27,7 +29,7 @@ export async function checkApps({ service, only, self, log }: CheckOptions): Pro
   const allowHostUsers = service.allowHostUsers ?? [];
   const servers = new Servers({ agent: tag, self, containment, allowHostUsers, log });
   const results: CheckResult[] = [];
-  try {
+  const all = async (): Promise<void> => {
     for (const app of apps) {
       // Where a template names the host user, the first that it may come to stands for all.
       const setting = app.mcp.runAsHostUser;
@@ -36,7 +38,11 @@ export async function checkApps({ service, only, self, log }: CheckOptions): Pro
       const checked = { ...app, mcp: { ...mcp, ...(hostUser === undefined ? {} : { runAsHostUser: hostUser }) } };
       results.push(await checkApp(checked, servers, { user: "check", traits: {} }, log));
     }
+  };
+  try {
+    await Promise.race([all(), stopped]);
   } finally {
+    containment.killAll();
     await containment.close();
   }
   return results;

@@ -97,6 +97,7 @@ export class Control {
   /** Runs until `stop`. A connection that is lost is dialled again, at once and then with growing pauses. */
   async run(): Promise<void> {
     const { log } = this.#options;
+    let lostAt: number | undefined;
     for (let attempt = 0; !this.#stopped; attempt++) {
       const wait = backoff(attempt);
       if (wait > 0) await this.#pause(wait);
@@ -104,7 +105,9 @@ export class Control {
       try {
         const lost = await this.#connect();
         attempt = -1;
+        if (lostAt !== undefined) log.warn("control.regained", { after_ms: Math.round(performance.now() - lostAt) });
         const reason = await lost;
+        lostAt = performance.now();
         if (!this.#stopped) log.warn("control.lost", { reason });
       } catch (error) {
         const failure = Failure.from(error);
@@ -200,9 +203,13 @@ export class Control {
       case "challenge":
       case "refused":
         return false;
+      case "welcome":
+        this.#connection = connection; // what is said in answer to it goes here
+        this.#options.onMessage(message);
+        return true;
       default:
         this.#options.onMessage(message);
-        return message.t === "welcome";
+        return false;
     }
   }
 

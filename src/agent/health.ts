@@ -13,6 +13,8 @@ export interface Health {
 interface Entry extends Health {
   failures: number;
   failedAt: number;
+  /** Of the server that failed last, where it ran. */
+  pid?: number | undefined;
 }
 
 const FIRST_PAUSE_MS = 500;
@@ -48,10 +50,11 @@ export class AppHealth {
     this.#change(entry, "ok");
   }
 
-  /** It could not be started, or ended although nobody had asked it to. */
-  failed(app: string, error: string): void {
+  /** It could not be started, or ended although nobody had asked it to. Sessions that shared it all tell; it counts once. */
+  failed(app: string, error: string, pid?: number): void {
     const entry = this.#entries.get(app);
-    if (entry === undefined) return;
+    if (entry === undefined || (pid !== undefined && pid === entry.pid)) return;
+    entry.pid = pid;
     entry.failures += 1;
     entry.failedAt = this.#now();
     entry.error = error.slice(0, 500);

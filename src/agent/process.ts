@@ -56,6 +56,8 @@ export interface Exit {
   signal: string | null;
   /** `exited with code 3`, `killed by SIGKILL`. */
   message: string;
+  /** The server runs on, and it was this session's own fault (`shared-server.ts`). */
+  cut?: true;
 }
 
 /** Milliseconds that each step of stopping may take before the next. */

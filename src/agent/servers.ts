@@ -9,6 +9,7 @@ import { type ContainerRun, containerRun, endContainers, labelled, type Whose } 
 import type { Containment } from "./containment.ts";
 import { hostUserOf, type Person } from "./host-login.ts";
 import { planLimits } from "./limits.ts";
+import { type Program, programOf } from "./package-pins.ts";
 import { type ServerProcess, type StartOptions, startServer } from "./process.ts";
 import { Secrets } from "./secrets.ts";
 import { loadVariables } from "./variables.ts";
@@ -21,6 +22,8 @@ export interface ServersOptions {
   /** Who a template in `run_as_host_user` may come to. */
   allowHostUsers: string[];
   log: Log;
+  /** Where `mcpgate agent pin` puts its copies; without it apps run what their configuration says. */
+  packages?: string | undefined;
 }
 
 /** Whom the server is for. */
@@ -45,19 +48,33 @@ export class Servers {
 
   /** Failure `start_failed` unless the server's program runs. */
   async start(app: AppConfig, { sid, person, log, onStdout }: Occasion): Promise<ServerProcess> {
-    const { runAsHostUser } = app.mcp;
-    const hostUser =
-      runAsHostUser === undefined ? undefined : hostUserOf(runAsHostUser, person, this.#o.allowHostUsers);
-    const options = await this.#options(app, hostUser, log);
-    const run = containerRun(app.mcp.command, app.mcp.args);
+    const hostUser = this.#hostUser(app, person);
+    const { command, args, reads } = this.#program(app);
+    const options = { ...(await this.#options(app, hostUser, log)), command };
+    const run = containerRun(command, args);
     const { limits, sandbox } = app.mcp;
     return startServer({
       ...options,
-      ...{ limits, sandbox },
-      args: run === undefined ? app.mcp.args : labelled(run, this.#o.agent, sid),
+      limits,
+      sandbox: sandbox === undefined ? undefined : { ...sandbox, read: [...sandbox.read, ...reads] },
+      args: run === undefined ? args : labelled(run, this.#o.agent, sid),
       onStdout,
       ...(run === undefined ? {} : { afterwards: () => this.#endContainers(app, hostUser, run, { sid }) }),
     });
+  }
+
+  /** What a server for this person is started as: two with the same recipe are as good as each other. */
+  recipeOf(app: AppConfig, person: Person): string {
+    const { share: _, linger: __, warm: ___, ...mcp } = app.mcp;
+    return JSON.stringify([mcp, this.#hostUser(app, person), this.#program(app)]);
+  }
+
+  #hostUser({ mcp }: AppConfig, person: Person): string | undefined {
+    return mcp.runAsHostUser === undefined ? undefined : hostUserOf(mcp.runAsHostUser, person, this.#o.allowHostUsers);
+  }
+
+  #program({ name, mcp }: AppConfig): Program {
+    return this.#o.packages === undefined ? { command: mcp.command, args: mcp.args, reads: [] } : programOf(this.#o.packages, name, mcp);
   }
 
   /** Says how the app's limits are kept on this host, and which can't be. */

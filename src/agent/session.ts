@@ -21,7 +21,7 @@ import type { Line } from "../mcp/lines.ts";
 import type { Id } from "../mcp/message.ts";
 import { Inbound } from "./inbound.ts";
 import { NotificationMeter } from "./notification-meter.ts";
-import type { Graces, ServerProcess, StartOptions } from "./process.ts";
+import type { Exit, Graces, ServerProcess, StartOptions } from "./process.ts";
 import { NO_SECRETS } from "./secrets.ts";
 import { SessionLimits } from "./session-limits.ts";
 import { StartProgress } from "./start-progress.ts";
@@ -196,7 +196,7 @@ export class Session {
       const server = await start((chunk) => this.#onServerData(chunk));
       this.#server = server;
       log.info("session.start", { pid: server.pid });
-      void server.exited.then((exit) => this.#onServerExit(exit.message));
+      void server.exited.then((exit) => this.#onServerExit(exit));
     } catch (error) {
       this.#failed = Failure.from(error);
       this.#options.onFailed(this.#failed.message);
@@ -216,8 +216,8 @@ export class Session {
     return this.#room(this.#fromServer);
   }
 
-  async #onServerExit(how: string): Promise<void> {
-    if (this.#ending === undefined) this.#options.onFailed(`the server ${how}`);
+  async #onServerExit({ message: how, cut }: Exit): Promise<void> {
+    if (this.#ending === undefined && cut === undefined) this.#options.onFailed(`the server ${how}`);
     const rest = this.#fromServer.lines.end();
     if (rest !== undefined) this.#apply(this.#read("server", rest));
     await this.end(`the server ${how}`, "server_exited");
@@ -339,7 +339,7 @@ export class Session {
       code === "server_exited" || code === "timeout" ? (server?.stderrTail().slice(-10).join("\n") ?? "") : "";
     const told = tail === "" ? reason : `${reason}; its last words:\n${tail}`;
     this.#apply(this.#gate.abandon(told, "unknown"));
-    this.#record([], this.#meter.flush(true));
+    this.#record([], [...this.#meter.flush(true), ...this.#gate.summary()]);
     // Tells the client that all the gate let through is answered by now: what isn't has not reached the server.
     this.link.end();
     // A client that is away may come back for what its server last said, not for a session that was taken away.

@@ -27,9 +27,11 @@ import { type AgentIdentity, loadIdentity } from "./join.ts";
 import { serverLedger } from "./ledger.ts";
 import { neededControllers } from "./limits.ts";
 import type { ServerProcess, StartOptions } from "./process.ts";
+import { ServerPool } from "./server-pool.ts";
 import { Servers } from "./servers.ts";
 import { Session } from "./session.ts";
 import { type AgentStatus, openStatusSocket } from "./status.ts";
+import { packagesDirectory } from "./package-pins.ts";
 import { type AppPins, loadPins, type PinReport } from "./tool-pins.ts";
 
 export interface AgentOptions {
@@ -145,11 +147,13 @@ class Agent implements RunningAgent {
   readonly #identity: AgentIdentity;
   readonly #dataDir: string;
   #service: AppServiceConfig;
+  #offered: OfferedApps = [];
   readonly #spool: Spool;
   readonly #log: Log;
   readonly #lock: DirectoryLock;
   readonly #guard: GuardLink | undefined;
   readonly #servers: Servers;
+  readonly #pool: ServerPool;
   readonly #health: AppHealth;
   readonly #status: { close(): void };
   readonly #containment: Containment;
@@ -191,8 +195,11 @@ class Agent implements RunningAgent {
       apps.map(({ name }) => name),
       () => this.#tellHealth(),
     );
-    this.#servers = new Servers({ agent: identity.agent, self, containment, allowHostUsers, log });
-    void this.#servers.sweepContainers(apps);
+    const packages = packagesDirectory(dataDir);
+    this.#servers = new Servers({ agent: identity.agent, self, containment, allowHostUsers, log, packages });
+    this.#pool = new ServerPool(this.#servers, log);
+    // Not before: the sweep would end a spare's container, too.
+    void this.#servers.sweepContainers(apps).then(() => this.#keepPool());
     for (const app of apps) this.#servers.announceLimits(app);
     this.#pins = pins;
     this.#loadedPins = new Map(pins);
@@ -206,7 +213,7 @@ class Agent implements RunningAgent {
       log,
       offer: () => ({
         boot: this.#boot,
-        apps: offerOf(this.#service),
+        apps: this.#offer(),
         sessions: [...this.#sessions.keys()],
         ended: [...this.#ended.entries()].map(([sid, how]) => ({ sid, ...how })),
       }),
@@ -258,6 +265,7 @@ class Agent implements RunningAgent {
     this.#pins = pins;
     this.#watchPins();
     this.#servers.allowHostUsers(service.allowHostUsers ?? []);
+    this.#keepPool();
     this.#health.keep(service.apps.map(({ name }) => name));
     for (const app of service.apps) {
       if (added.includes(app.name) || changed.includes(app.name)) this.#servers.announceLimits(app);
@@ -266,11 +274,20 @@ class Agent implements RunningAgent {
       if (removed.includes(session.grant.app)) void session.end("the app was removed from the agent's configuration");
     }
     // The proxy need not know how an app is launched.
-    if (!Bun.deepEquals(offerOf(before), offerOf(service))) this.#control.send({ t: "apps", apps: offerOf(service) });
+    if (this.#control.up) this.#offerAnew(); // else the next hello says it, or its welcome finds it
     const list = (apps: string[]) => (apps.length === 0 ? undefined : apps.join(","));
     if (added.length + changed.length + removed.length > 0) {
       this.#log.info("apps.changed", { added: list(added), changed: list(changed), removed: list(removed) });
     }
+  }
+
+  #offer(): OfferedApps {
+    this.#offered = offerOf(this.#service);
+    return this.#offered;
+  }
+
+  #offerAnew(): void {
+    if (!Bun.deepEquals(this.#offered, offerOf(this.#service))) this.#control.send({ t: "apps", apps: this.#offer() });
   }
 
   /** Each app's pins are loaded once, and followed by all of its sessions, also when they are to be treated otherwise. */
@@ -294,12 +311,17 @@ class Agent implements RunningAgent {
     for (const each of this.#pins.values()) each.onChanged = () => this.#reportPins(each);
   }
 
+  #keepPool(): void {
+    if (this.#stopping === undefined) this.#pool.keep(this.#service.apps);
+  }
+
   async #stop(): Promise<void> {
     if (!this.#abrupt) await this.#drain();
     clearInterval(this.#tick);
     // Long before the lock goes: the runtime removes the socket's file a moment after it was told to.
     this.#status.close();
     await Promise.all([...this.#sessions.values()].map((session) => session.end(STOPS)));
+    await this.#pool.close();
     await this.#containment.close();
     await this.#control.flush(LAST_EVENTS_MS);
     this.#control.stop();
@@ -380,6 +402,7 @@ class Agent implements RunningAgent {
 
   #onWelcome(message: Extract<ToAgent, { t: "welcome" }>): void {
     this.#clock.learn(message.now);
+    this.#offerAnew(); // reloaded while the hello was on its way
     for (const { name, reason } of message.refused) this.#log.error("app.refused", { app: name, reason });
     const refused = new Set(message.refused.map(({ name }) => name));
     const apps = this.#service.apps.map(({ name }) => name).filter((name) => !refused.has(name));
@@ -484,7 +507,7 @@ class Agent implements RunningAgent {
       log,
       start: (onStdout) => this.#startServer(app, grant, log, onStdout),
       onSpoke: () => this.#health.ok(app.name),
-      onFailed: (how) => this.#health.failed(app.name, how),
+      onFailed: (how) => this.#health.failed(app.name, how, session.serverPid),
       record: (events) => this.#record(events),
       pins: this.#pins.get(app.name),
       held: () => this.#control.held,
@@ -527,7 +550,7 @@ class Agent implements RunningAgent {
       log.warn("server.backoff", { ms: Math.round(wait) });
       await Bun.sleep(wait);
     }
-    return this.#servers.start(app, { sid, person: { user, traits }, log, onStdout });
+    return this.#pool.open(app, { sid, person: { user, traits }, log, onStdout });
   }
 
   #describe(): AgentStatus {
@@ -605,6 +628,7 @@ class Agent implements RunningAgent {
 }
 
 /** What the proxy is told of the apps. */
+type OfferedApps = ReturnType<typeof offerOf>;
 const offerOf = ({ apps }: AppServiceConfig) =>
   apps.map(({ name, description, labels, shared }) => ({ name, description, labels, shared }));
 

@@ -66,7 +66,7 @@ function aroundChange(was: string, is: string): [string, string] {
  * blanks that are no spaces: what a person can't see and a model reads.
  */
 const INVISIBLE =
-  /[\p{Cf}\p{Cc}\p{Co}\p{Cs}\p{Cn}\p{Zl}\p{Zp}\p{Variation_Selector}\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0]|(?! )\p{Zs}/gu;
+  /[\p{Cf}\p{Cc}\p{Co}\p{Cs}\p{Cn}\p{Zl}\p{Zp}\p{Variation_Selector}\u115f\u1160\u2800\u3164\uffa0]|\u034f|[\u17b4-\u17b5]|(?! )\p{Zs}/gu;
 
 /** The text with `<U+200B>` in the place of each character that can't be seen. */
 export const visible = (text: string): string =>

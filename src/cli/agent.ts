@@ -99,6 +99,7 @@ export const check = command({
       only: app,
       self: [...context.respawn, "__exec"],
       log: context.createLog({ ...config.log, severity: "ERROR" }),
+      stopped: context.untilStopped(),
     });
     const row = (each: (typeof results)[number]) => [
       each.app,
@@ -117,6 +118,7 @@ export const check = command({
         }
       }
     }
-    return results.every(({ ok }) => ok) ? 0 : 1;
+    const complete = app !== undefined || results.length === config.app.apps.length;
+    return complete && results.every(({ ok }) => ok) ? 0 : 1;
   },
 });

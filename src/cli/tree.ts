@@ -110,7 +110,7 @@ export const tree: Group = {
       },
     },
     apps: {
-      summary: "MCP servers that agents offer, and their tools' definitions",
+      summary: "the MCP servers that agents offer, and their tools",
       commands: {
         ls: { summary: "list the apps", load: async () => (await apps()).ls },
         pins: { summary: "show an app's tools, and what waits for approval", load: async () => (await apps()).pins },

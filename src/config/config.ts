@@ -104,6 +104,12 @@ export interface McpConfig {
   cwd?: string;
   /** What becomes of the server's own secrets in what it answers; `mask` unless told. */
   secrets?: "mask" | "block" | "allow";
+  /** Whose process it is: each session's own unless told. */
+  share?: "session" | "user" | "app";
+  /** Seconds that a shared server stays without sessions, 0 to 86400; 300 unless told. */
+  linger?: number;
+  /** Servers that wait for their session, 0 to 100; none unless told. */
+  warm?: number;
   /** Seconds, 0 to 300; 2 each unless told. */
   stopGrace?: { stdin?: number; term?: number };
   limits?: Limits;

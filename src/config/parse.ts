@@ -130,6 +130,9 @@ function checkTogether(file: ConfigFile, uid: number): Problem[] {
       const message = "needs app_service.allow_host_users beside it";
       problems.push({ path: [...path, "mcp", "run_as_host_user"], at: "value", message, hint });
     }
+    for (const { key, message, hint } of sharingFaults(mcp)) {
+      problems.push({ path: [...path, "mcp", key], at: "value", message, ...(hint === undefined ? {} : { hint }) });
+    }
     if (uid === 0 && file.app_service?.enabled && !mcp.run_as_host_user) {
       const hint = "name the user under which the server is to run, like run_as_host_user: nobody";
       const message = "is required when the agent runs as root";
@@ -137,6 +140,24 @@ function checkTogether(file: ConfigFile, uid: number): Problem[] {
     }
   }
   return problems;
+}
+
+/** Whose process may be whose. */
+function sharingFaults(mcp: FileApp["mcp"]): { key: string; message: string; hint?: string }[] {
+  const faults: { key: string; message: string; hint?: string }[] = [];
+  const perUser = mcp.run_as_host_user?.includes("{{") === true;
+  if (perUser && mcp.share === "app") {
+    const message = "is refused: run_as_host_user gives each person a host user of their own";
+    faults.push({ key: "share", message, hint: "share: user" });
+  }
+  if (perUser && (mcp.warm ?? 0) > 0) {
+    const message = "is refused: a spare would have to run as a host user before anybody knows which";
+    faults.push({ key: "warm", message, hint: "leave it out, or name one host user in run_as_host_user" });
+  }
+  if (mcp.linger !== undefined && mcp.linger !== null && (mcp.share ?? "session") === "session") {
+    faults.push({ key: "linger", message: "goes with share: user and share: app only" });
+  }
+  return faults;
 }
 
 const isWildcard = (host: string | undefined): boolean => host === undefined || /^(0\.0\.0\.0|[0:]+)$/.test(host);
@@ -199,6 +220,7 @@ function toApp({ name, labels, description, shared, tool_pinning, mcp }: FileApp
       ...(mcp.env ? { env: mapValues(mcp.env, (each) => ("value" in each ? each.value : each)) } : {}),
       ...(mcp.cwd ? { cwd: mcp.cwd } : {}),
       ...(mcp.secrets ? { secrets: mcp.secrets } : {}),
+      ...given({ share: mcp.share, linger: mcp.linger, warm: mcp.warm }),
       ...(mcp.stop_grace ? { stopGrace: given(mcp.stop_grace) } : {}),
       ...(mcp.limits ? { limits: toLimits(mcp.limits) } : {}),
       ...(mcp.sandbox

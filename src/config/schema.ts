@@ -211,6 +211,17 @@ const grace = v.pipe(
   }),
 );
 
+/** Seconds; `0s` is at once. */
+const linger = v.pipe(
+  text,
+  v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    const seconds = dataset.value === "0s" ? 0 : parseDuration(dataset.value);
+    if (seconds !== undefined && seconds <= 86400) return seconds;
+    addIssue({ message: `${shown(dataset.value)} is no duration up to 24h\nlike 90s, 5m or 1h` });
+    return NEVER;
+  }),
+);
+
 /** One variable of `mcp.env`: its text, or where to read it when the server starts. */
 const variable = v.pipe(
   v.unknown(),
@@ -262,6 +273,9 @@ const app = mapping({
     env: v.nullish(variables),
     cwd: v.nullish(absolute),
     secrets: v.nullish(oneOf(["mask", "block", "allow"], exactly)),
+    share: v.nullish(oneOf(["session", "user", "app"], exactly)),
+    linger: v.nullish(linger),
+    warm: v.nullish(number(0, 100, true)),
     stop_grace: v.nullish(mapping({ stdin: v.nullish(grace), term: v.nullish(grace) })),
     limits: v.nullish(
       mapping({

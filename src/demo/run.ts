@@ -130,7 +130,7 @@ class Tour {
         join_params: { method: "token", token_name: token },
         ca_pin: this.#pin,
       },
-      app_service: { enabled: true, apps },
+      app_service: { enabled: true, drain: "1s", apps },
     });
     await this.#step("An agent joins with it and offers its apps", `mcpgate agent start -c ${file}`);
     await this.#say(await this.#do.start(["agent", "start", "-c", file]));

@@ -140,6 +140,7 @@ function argumentsRefusal(
   { kind, name, arguments: place }: Extract<Target, { kind: "tool" | "prompt" }>,
   bytes: Uint8Array,
 ): Refusal | undefined {
+  if (!state.policy.compiled[kind].conditional) return undefined;
   const call = { arguments: place && bytes.subarray(place.start, place.end) };
   const { allowed, fault } = state.decide({ kind, name, call });
   return allowed ? undefined : { code: INVALID_PARAMS, text: argumentsDeniedText(state.app, kind, name), fault };

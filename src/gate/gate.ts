@@ -2,6 +2,7 @@
  * The gate of one session: a line in, a verdict out. It holds no stream and no clock; whoever does writes what the steps
  * say, events first.
  */
+import type { EventDraft } from "../event.ts";
 import { isBatch, splitBatch } from "../mcp/batch.ts";
 import { encodeError, encodeNotification } from "../mcp/encode.ts";
 import { INVALID_REQUEST, OUTCOME_UNKNOWN, SERVER_GONE } from "../mcp/fault.ts";
@@ -140,9 +141,16 @@ export class Gate {
     this.#state.closed = true;
   }
 
-  /** For the session's end event. */
   counts(): GateCounts {
     return { ...this.#state.counts };
+  }
+
+  /** At the session's end: all that the server said and nobody got, of which only the first lines had events. */
+  summary(): EventDraft[] {
+    const { junkLines: lines, junkBytes: bytes, strayAnswers: stray_answers } = this.#state.counts;
+    if (lines === 0) return [];
+    const event = this.#state.invalid("server", `${lines} lines of the server's were dropped in this session`, bytes);
+    return [{ ...event, details: { session: true, lines, bytes, stray_answers } }];
   }
 }
 

@@ -16,4 +16,8 @@ export function encodeNotification(method: string, params?: Record<string, unkno
 export const encodeRequest = (id: Id, method: string, params: string): Uint8Array =>
   encodeText(`{"jsonrpc":"2.0","id":${JSON.stringify(id)},"method":${JSON.stringify(method)},"params":${params}}\n`);
 
+/** An answer; `id` and `result` are JSON text: what stood in the request goes back as it was written. */
+export const encodeResult = (id: string, result: string): Uint8Array =>
+  encodeText(`{"jsonrpc":"2.0","id":${id},"result":${result}}\n`);
+
 const encodeLine = (message: unknown): Uint8Array => encodeText(`${JSON.stringify(message)}\n`);

@@ -15,11 +15,21 @@ export function memberAt(line: Uint8Array, path: Path): unknown {
   return span === undefined ? undefined : JSON.parse(decoder.decode(line.subarray(span.start, span.end)));
 }
 
+/** The member's value as it is written there; undefined where there is none. */
+export function textAt(line: Uint8Array, path: Path): string | undefined {
+  const span = find(line, path);
+  return span === undefined ? undefined : decoder.decode(line.subarray(span.start, span.end));
+}
+
 /** The line with this value in the member's place; as it is where there is no such member. */
-export function withMember(line: Uint8Array, path: Path, value: Id): Uint8Array {
+export const withMember = (line: Uint8Array, path: Path, value: Id): Uint8Array =>
+  withText(line, path, JSON.stringify(value));
+
+/** The same with JSON text. */
+export function withText(line: Uint8Array, path: Path, json: string): Uint8Array {
   const span = find(line, path);
   if (span === undefined) return line;
-  const text = encodeText(JSON.stringify(value));
+  const text = encodeText(json);
   const out = new Uint8Array(line.length - (span.end - span.start) + text.length);
   out.set(line.subarray(0, span.start));
   out.set(text, span.start);

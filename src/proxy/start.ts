@@ -37,7 +37,7 @@ export interface RunningProxy {
  * Of a stop, which takes less than ten seconds: how long what is under way may take to end (twice: first what was asked of
  * the store, then the connections), the audit log's last signature and batch, and the store itself. Milliseconds.
  */
-const [DRAIN_MS, AUDIT_MS, STORE_MS] = [2_000, 3_000, 2_000];
+const [RELOAD_MS, DRAIN_MS, AUDIT_MS, STORE_MS] = [500, 2_000, 3_000, 1_000];
 const CERTIFICATE_CHECK_MS = 12 * 60 * 60 * 1000;
 
 export interface ProxyOptions {
@@ -157,8 +157,7 @@ async function serve(
     keepAudit({ store, key: signingKey, config: audit, log, now, print });
   let auditConfig = proxy.audit;
   let audit = openAudit(auditConfig);
-  const reload = async ({ proxy: next, file }: Config) => {
-    if (stopping !== undefined) return;
+  const takeOver = async ({ proxy: next, file }: Config) => {
     if (next === undefined) {
       throw new Failure("config", `${file ?? "configuration"}: proxy_service is not enabled any more`, {
         hint: "stop the proxy, if that is what it is to mean",
@@ -190,8 +189,10 @@ async function serve(
   closed.promise.catch(() => {}); // it may end before anybody listens
   void failed.catch((error: unknown) => closed.reject(error));
   let stopping: Promise<void> | undefined;
+  let reloading = Promise.resolve();
   const stop = async () => {
     clearInterval(renewal);
+    await Promise.race([reloading, Bun.sleep(RELOAD_MS)]);
     // First of all: whoever is told to come again must find another proxy, or none.
     listener.close();
     await Promise.all([admin.close(DRAIN_MS), agents.settle(DRAIN_MS)]);
@@ -211,7 +212,12 @@ async function serve(
       stopping ??= stop();
       return stopping;
     },
-    reload,
+    reload(next) {
+      if (stopping !== undefined) return Promise.resolve();
+      const done = takeOver(next);
+      reloading = done.catch(() => {});
+      return done;
+    },
     closed: closed.promise,
   };
 }

@@ -16,8 +16,9 @@ test.each([
   async (options) => {
     const report = await chaos(options);
     console.log(JSON.stringify(report));
-    const { wrong, notAuditedOnce, left, calls, unknown, refused, grownMb } = report;
+    const { wrong, notAuditedOnce, verified, left, calls, unknown, refused, grownMb } = report;
     expect({ wrong, notAuditedOnce, left }).toEqual({ wrong: [], notAuditedOnce: [], left: [] });
+    expect(verified).toStartWith("ok: ");
     expect(calls).toBeGreaterThan(options.faults);
     if (!options.killAgent) expect({ unknown, refused }).toEqual({ unknown: 0, refused: 0 });
     expect(grownMb.proxy).toBeLessThan(80);

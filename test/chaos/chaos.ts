@@ -2,7 +2,7 @@
  * Faults at random moments under load, from a seed: what was called, what the server saw, and what the audit log says
  * must agree in the end, and every call must have been answered exactly once.
  */
-import { readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { Cluster } from "../e2e/harness.ts";
 import { descendants, eventually, isAlive } from "../e2e/processes.ts";
 import { Load, type Pattern } from "./load.ts";
@@ -26,7 +26,9 @@ export interface ChaosReport {
   longestPauseMs: number;
   /** Calls that the server saw and that are not in the audit log exactly once. */
   notAuditedOnce: string[];
-  /** Processes left behind. */
+  /** What `mcpgate audit verify` says of the log. */
+  verified: string;
+  /** Processes, sockets and half-written files left behind. */
   left: string[];
   /** MiB that proxy and agent grew by, from after the first faults to the end. */
   grownMb: { proxy: number; agent: number };
@@ -71,7 +73,9 @@ export async function chaos({ seed, faults, killAgent }: ChaosOptions): Promise<
   const ends = await Promise.all(loads.map((load) => load.finish()));
 
   const wrong = loads.flatMap(({ tally }) => tally.wrong);
-  if (process.env.CHAOS_VERBOSE) for (const { stderr } of [...ends, { stderr: cluster.agent.stderr() }, { stderr: cluster.proxy.stderr() }]) console.error("=====\n", stderr);
+  if (process.env.CHAOS_VERBOSE)
+    for (const { stderr } of [...ends, { stderr: cluster.agent.stderr() }, { stderr: cluster.proxy.stderr() }])
+      console.error("=====\n", stderr);
   for (const { code, stderr } of ends) if (code !== 0) wrong.push(`client ended with ${code}: ${stderr.slice(-500)}`);
   const notAuditedOnce = await audited(cluster);
   const seen = seenCalls(cluster);
@@ -91,14 +95,27 @@ export async function chaos({ seed, faults, killAgent }: ChaosOptions): Promise<
     wrong: total() === calls ? wrong : [...wrong, `${calls} calls, ${total()} answers`],
     longestPauseMs: Math.round(Math.max(...loads.map(({ tally }) => tally.longestPauseMs))),
     notAuditedOnce,
-    left: await cluster.stop(),
+    verified: await verified(cluster),
+    left: await stopped(cluster),
     grownMb: { proxy: grown.proxy - memory.proxy, agent: grown.agent - memory.agent },
   };
   relay.close();
   return report;
 }
 
-type Fault = "cut one" | "cut all" | "half-close" | "stall" | "fragment" | "kill proxy" | "kill agent" | "kill guard";
+type Fault =
+  | "cut one"
+  | "cut all"
+  | "half-close"
+  | "stall"
+  | "fragment"
+  | "delay"
+  | "kill proxy"
+  | "restart proxy"
+  | "reload agent"
+  | "kill agent"
+  | "kill guard"
+  | "restart agent";
 
 function choose(random: () => number, killAgent: boolean): Fault {
   const table: [Fault, number][] = [
@@ -107,9 +124,13 @@ function choose(random: () => number, killAgent: boolean): Fault {
     ["half-close", 3],
     ["stall", 2],
     ["fragment", 2],
+    ["delay", 1],
     ["kill proxy", 3],
+    ["restart proxy", 1],
+    ["reload agent", 1],
     ["kill agent", killAgent ? 1 : 0],
     ["kill guard", killAgent ? 1 : 0],
+    ["restart agent", killAgent ? 1 : 0],
   ];
   let pick = random() * table.reduce((sum, [, weight]) => sum + weight, 0);
   for (const [fault, weight] of table) {
@@ -140,6 +161,21 @@ async function inflict(fault: Fault, random: () => number, cluster: Cluster, rel
       relay.fragmentInto(1 + Math.floor(random() * 3), 0);
       await Bun.sleep(50 + random() * 100);
       relay.fragmentInto(Number.POSITIVE_INFINITY, 0);
+      break;
+    case "delay":
+      relay.fragmentInto(16_384, 1 + random() * 10);
+      await Bun.sleep(50 + random() * 100);
+      relay.fragmentInto(Number.POSITIVE_INFINITY, 0);
+      break;
+    case "restart proxy":
+      await cluster.restartProxy(); // SIGTERM: it drains
+      break;
+    case "reload agent":
+      process.kill(cluster.agent.pid, "SIGHUP");
+      break;
+    case "restart agent":
+      await cluster.agent.stop(); // SIGTERM: it answers what is open, and takes nothing new
+      await cluster.startAgent();
       break;
     case "kill proxy":
       await cluster.proxy.stop("SIGKILL");
@@ -198,6 +234,21 @@ async function audited(cluster: Cluster): Promise<string[]> {
   }).catch(count);
 }
 
+async function verified(cluster: Cluster): Promise<string> {
+  const { code, stdout, stderr } = await cluster.place.cli(["audit", "verify"]);
+  return `${code === 0 ? "" : `exit code ${code}: `}${stdout}${stderr}`.trim();
+}
+
+/** Stops everything; what is left of it. */
+async function stopped(cluster: Cluster): Promise<string[]> {
+  const { place } = cluster;
+  await cluster.agent.stop();
+  await cluster.proxy.stop();
+  const files = readdirSync(place.dir, { recursive: true, encoding: "utf8" });
+  const litter = files.filter((name) => /\.sock$|tmp|\.new$|-wal$|-shm$/.test(name) && existsSync(place.path(name)));
+  return [...litter, ...(await place.close())];
+}
+
 function residentMb(cluster: Cluster): { proxy: number; agent: number } {
   const of = (pid: number) =>
     Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) / 1024);
@@ -225,5 +276,6 @@ if (import.meta.main) {
     killAgent: process.env.CHAOS_AGENT !== "no",
   });
   console.log(report);
-  process.exit(report.wrong.length + report.notAuditedOnce.length + report.left.length === 0 ? 0 : 1);
+  const { wrong, notAuditedOnce, left, verified } = report;
+  process.exit(wrong.length + notAuditedOnce.length + left.length === 0 && verified.startsWith("ok") ? 0 : 1);
 }

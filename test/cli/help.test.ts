@@ -22,7 +22,7 @@ Commands:
   roles     what roles allow
   can       tell whether a user may do something, and why
   locks     shut out users, roles, apps and agents, at once
-  apps      MCP servers that agents offer, and their tools' definitions
+  apps      the MCP servers that agents offer, and their tools
   agents    the agents that have joined
   sessions  live sessions
   audit     the audit log
@@ -618,7 +618,7 @@ Options:
 `,
 
   apps: `\
-MCP servers that agents offer, and their tools' definitions
+the MCP servers that agents offer, and their tools
 
 Usage: mcpgate apps COMMAND
 

@@ -91,6 +91,9 @@ export class Place {
   /** The binary, under a name in `dir` that every OS user may run. */
   readonly bin: string;
 
+  /** Environment of every command. */
+  more: Record<string, string> = {};
+
   readonly #services: Service[] = [];
 
   private constructor(dir: string) {
@@ -138,7 +141,7 @@ export class Place {
   }
 
   env(home = this.path("nobody-home")): Record<string, string> {
-    return { PATH, HOME: this.dir, MCPGATE_HOME: home, MCPGATE_CONFIG: this.path("proxy.yaml") };
+    return { PATH, HOME: this.dir, MCPGATE_HOME: home, MCPGATE_CONFIG: this.path("proxy.yaml"), ...this.more };
   }
 
   argv(args: string[], user?: CliOptions["user"]): string[] {
@@ -209,6 +212,10 @@ export interface ClusterOptions {
   roles?: object[];
   /** Further keys of the agent's app_service. */
   appService?: object;
+  /** Further keys of the proxy_service. */
+  proxyService?: object;
+  /** Environment of every command. */
+  env?: Record<string, string>;
   /** Where agents and clients dial, if not where the proxy listens; told where that is, each time that it starts. */
   publicAddr?: string;
   onListening?: (address: string) => void;
@@ -257,7 +264,8 @@ export class Cluster {
 
   static async #startIn(place: Place, options: ClusterOptions): Promise<Cluster> {
     const { apps = ["demo", "echo"], users = {}, roles = [], publicAddr, onListening, appService } = options;
-    const { proxy, address, pin, listening } = await startProxy(place, publicAddr);
+    place.more = options.env ?? {};
+    const { proxy, address, pin, listening } = await startProxy(place, publicAddr, options.proxyService);
     onListening?.(listening);
     const token = place.file("token", await place.ok(["tokens", "add", "--type=app", "--format=text"]));
     const known = knownApps(place);
@@ -284,6 +292,10 @@ export class Cluster {
     return cluster;
   }
 
+  get #pinFlag(): string[] {
+    return this.pin === "" ? [] : [`--ca-pin=${this.pin}`];
+  }
+
   home(user: string): string {
     return this.place.path("home", user);
   }
@@ -293,12 +305,12 @@ export class Cluster {
     const { place } = this;
     const added = JSON.parse(await place.ok(["users", "add", name, `--roles=${roles.join(",")}`, "--format=json"]));
     const options = { home: this.home(name), stdin: `${PASSWORD}\n` };
-    await place.ok(["client", "accept-invite", added.invite_url, `--ca-pin=${this.pin}`, "--password-stdin"], options);
+    await place.ok(["client", "accept-invite", added.invite_url, ...this.#pinFlag, "--password-stdin"], options);
     await this.login(name);
   }
 
   async login(name: string, home = this.home(name), more: CliOptions = {}): Promise<string> {
-    const args = ["client", "login", `--proxy=${this.address}`, `--user=${name}`, `--ca-pin=${this.pin}`];
+    const args = ["client", "login", `--proxy=${this.address}`, `--user=${name}`, ...this.#pinFlag];
     return this.place.ok([...args, "--password-stdin"], { home, stdin: `${PASSWORD}\n`, ...more });
   }
 
@@ -363,12 +375,18 @@ export class Cluster {
 export async function startProxy(
   place: Place,
   publicAddr?: string,
+  more: object = {},
 ): Promise<{ proxy: Service; address: string; pin: string; listening: string }> {
   const write = (listen_addr: string) =>
     place.file("proxy.yaml", {
       version: "v1",
       mcpgate: { data_dir: place.dir },
-      proxy_service: { enabled: true, listen_addr, ...(publicAddr === undefined ? {} : { public_addr: publicAddr }) },
+      proxy_service: {
+        enabled: true,
+        listen_addr,
+        ...(publicAddr === undefined ? {} : { public_addr: publicAddr }),
+        ...more,
+      },
     });
   write("127.0.0.1:0");
   const proxy = place.start(["proxy", "start"]);
@@ -376,7 +394,7 @@ export async function startProxy(
   const address = /127\.0\.0\.1:\d+/.exec(line)?.[0] ?? "";
   const listening = /listening on (127\.0\.0\.1:\d+)/.exec(line)?.[1] ?? address;
   const pin = /sha256:[0-9a-f]{64}/.exec(line)?.[0] ?? "";
-  if (address === "" || pin === "") throw new Error(`the proxy said: ${line}`);
+  if (address === "" || (pin === "" && !line.includes("certificate from"))) throw new Error(`the proxy said: ${line}`);
   write(listening);
   return { proxy, address, pin, listening };
 }
@@ -395,7 +413,7 @@ export function writeAgentConfig(
       data_dir: dataDir,
       proxy_server: o.address,
       join_params: { method: "token", token_name: o.token },
-      ca_pin: o.pin,
+      ...(o.pin === "" ? {} : { ca_pin: o.pin }),
     },
     app_service: { enabled: true, apps, ...service },
   });

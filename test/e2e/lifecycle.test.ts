@@ -14,6 +14,7 @@ beforeAll(async () => {
     apps: ["demo", "echo", { name: "deaf", mcp: { command: "sleep", args: ["1000"], run_as_host_user: SELF } }],
     roles: [READER],
     users: { alice: ["mcp-user"], bob: ["reader"] },
+    appService: { drain: "1s" },
   });
 });
 

@@ -202,6 +202,16 @@ describe("events", () => {
   });
 });
 
+test("what the server said in vain is summed up at the end", () => {
+  const session = openSession({ tools: ["*"] }, {}, { maxJunkEvents: 1 });
+  expect(session.gate.summary()).toEqual([]);
+  session.server("hello");
+  session.server(result(9, {}));
+  expect(session.gate.summary()).toMatchObject([
+    { event: "mcp.session.invalid", from: "server", details: { session: true, lines: 2, stray_answers: 1 } },
+  ]);
+});
+
 describe("update", () => {
   const handshake = (allow: McpRules, listChanged: unknown) => {
     const session = openSession(allow);

@@ -16,7 +16,9 @@ function fakePins(enforce: boolean, approved: string[] = [], begun = true) {
       if (!pins.begun && own) pins.approved.add(description);
       return { hash: description, events: [{ event: "mcp.tool.new" as const, tool }] };
     },
-    begin: () => void (pins.begun = true),
+    begin: () => {
+      pins.begun = true;
+    },
     holds: (_tool: string, hash: string) => pins.approved.has(hash),
   };
   return pins satisfies ToolPins;

@@ -1,0 +1,70 @@
+/** Work done by each contender in turn, repeat after repeat, over a session that stays open between its turns. */
+import { type Contender, open } from "./contenders.ts";
+import { toRow, type Row } from "./report.ts";
+import type { Session } from "./session.ts";
+
+export interface Work<T> {
+  name: string;
+  repeats: number;
+  /** One turn. */
+  run(session: Session, contender: Contender): T;
+}
+
+/** Calls before the first measured one of a session. */
+const WARM_UP = 300;
+const WARM_UP_MS = 20_000;
+
+export class Standing {
+  readonly contenders: readonly Contender[];
+  readonly #sessions = new Map<Contender, Session>();
+
+  constructor(contenders: readonly Contender[]) {
+    this.contenders = contenders;
+  }
+
+  session(contender: Contender): Session {
+    const found = this.#sessions.get(contender);
+    if (found !== undefined && !found.ended) return found;
+    const session = open(contender);
+    this.#sessions.set(contender, session);
+    session.sequential(Math.ceil(WARM_UP * contender.share), {}, WARM_UP_MS);
+    return session;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#sessions.values()].map((session) => session.end()));
+    this.#sessions.clear();
+  }
+
+  /** One that fails once is out of this work, and gets a new session for the next. */
+  async inTurn<T>(work: Work<T>): Promise<Turns<T>> {
+    const values = new Map<string, T[]>();
+    const failures = new Map<string, string>();
+    console.error(`bench: ${work.name}`);
+    for (let repeat = 0; repeat < work.repeats; repeat++) {
+      for (const contender of this.contenders) {
+        const { name } = contender;
+        if (failures.has(name)) continue;
+        try {
+          values.set(name, [...(values.get(name) ?? []), work.run(this.session(contender), contender)]);
+        } catch (error) {
+          console.error(`bench: ${work.name}: ${name}: ${error instanceof Error ? error.message : error}`);
+          failures.set(name, error instanceof Error ? error.message : String(error));
+          values.delete(name);
+          await this.#sessions.get(contender)?.end();
+        }
+        await Bun.sleep(0); // what the event loop has to do, it does between the turns
+      }
+    }
+    return { values, failures };
+  }
+}
+
+export interface Turns<T> {
+  values: Map<string, T[]>;
+  failures: Map<string, string>;
+}
+
+export function rowOf<T>(about: Omit<Row, "cells">, { values, failures }: Turns<T>, pick: (value: T) => number): Row {
+  return toRow(about, new Map([...values].map(([name, all]) => [name, all.map(pick)])), failures);
+}

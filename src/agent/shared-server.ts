@@ -1,0 +1,350 @@
+/**
+ * A server process that several sessions share, and each session's end of it, which looks like a process of its own.
+ * What a session doesn't read waits at its own end, up to a bound; then that session is cut. The others never wait for it.
+ */
+import { Failure } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { decode } from "../mcp/codec.ts";
+import { LineSplitter } from "../mcp/lines.ts";
+import { DEFAULT_CODEC_LIMITS, type Message } from "../mcp/message.ts";
+import { Multiplex, type Routed } from "./multiplex.ts";
+import type { Port } from "./multiplex-port.ts";
+import type { Exit, ServerProcess, StartOptions } from "./process.ts";
+
+/**
+ * What the sessions of one process have in common: the handshake's revision, `modern` (2026-07-28 on), or `plain`:
+ * neither, of which clients there are that never introduce themselves.
+ */
+export type Era = string;
+
+export interface SharedServerOptions {
+  onePerson: boolean;
+  log: Log;
+  /** Milliseconds that the process stays without sessions. */
+  lingerMs: number;
+  /** Milliseconds that its very first answer may take. */
+  startTimeoutMs: number;
+  /** It takes no further sessions. Once. */
+  onRetired(): void;
+}
+
+export class SharedServer {
+  /** Undefined: nothing was said yet that would decide it. */
+  era: Era | undefined;
+  readonly #process: ServerProcess;
+  readonly #o: SharedServerOptions;
+  readonly #multiplex: Multiplex;
+  readonly #lines = new LineSplitter(DEFAULT_CODEC_LIMITS.maxBytes);
+  readonly #ends = new Map<Port, SharedEnd>();
+  #retired = false;
+  #spoke = false;
+  #asked: number | undefined;
+  #idle: ReturnType<typeof setTimeout> | undefined;
+
+  /** `process`: nothing was written to it yet. Its stdout is to come to `onStdout`. */
+  constructor(process: ServerProcess, options: SharedServerOptions) {
+    this.#process = process;
+    this.#o = options;
+    this.#multiplex = new Multiplex({ onePerson: options.onePerson });
+    void process.exited.then((exit) => this.#onExit(exit));
+    this.#linger();
+  }
+
+  get process(): ServerProcess {
+    return this.#process;
+  }
+
+  get sessions(): number {
+    return this.#ends.size;
+  }
+
+  onStdout(chunk: Uint8Array): void {
+    this.#spoke = true;
+    for (const line of this.#lines.push(chunk)) this.#apply(this.#multiplex.fromServer(line));
+  }
+
+  join(end: SharedEnd): Port {
+    clearTimeout(this.#idle);
+    const port = this.#multiplex.open();
+    this.#ends.set(port, end);
+    return port;
+  }
+
+  leave(port: Port): void {
+    const waits = port.open.size > 0;
+    this.#ends.delete(port);
+    this.#apply(this.#multiplex.close(port));
+    // Whoever comes next would wait for nothing, too.
+    const silent = !this.#spoke && waits && performance.now() - (this.#asked ?? Infinity) >= this.#o.startTimeoutMs;
+    if (silent) this.#retire();
+    this.#linger();
+  }
+
+  fromSession(port: Port, message: Message): void {
+    this.#asked ??= performance.now();
+    this.#apply(this.#multiplex.fromPort(port, message));
+  }
+
+  /** Its sessions may go on; when the last one has left, it ends. */
+  retire(): void {
+    this.#retire();
+    this.#linger();
+  }
+
+  /** Ends it now, whoever is there. */
+  async stop(): Promise<void> {
+    this.#retire();
+    clearTimeout(this.#idle);
+    await this.#process.stop();
+  }
+
+  #apply({ toServer, toPorts, junk, refused, unknown }: Routed): void {
+    for (const reason of junk) this.#o.log.warn("server.junk", { pid: this.#process.pid, reason });
+    for (const bytes of toServer) this.#process.write(bytes);
+    if (refused) this.#retire();
+    for (const { port, bytes } of toPorts) this.#ends.get(port)?.deliver(bytes, unknown);
+    if (unknown !== undefined && this.era === MODERN) this.era = undefined;
+  }
+
+  #retire(): void {
+    if (this.#retired) return;
+    this.#retired = true;
+    this.#o.onRetired();
+  }
+
+  #linger(): void {
+    clearTimeout(this.#idle);
+    if (this.#ends.size > 0) return;
+    this.#idle = setTimeout(() => void this.stop(), this.#retired ? 0 : this.#o.lingerMs);
+  }
+
+  #onExit(exit: Exit): void {
+    clearTimeout(this.#idle);
+    this.#retire();
+    for (const end of [...this.#ends.values()]) end.ended(exit);
+    this.#ends.clear();
+  }
+}
+
+export const MODERN: Era = "modern";
+
+export interface SharedEndOptions {
+  onStdout: StartOptions["onStdout"];
+  /** The era that a message asks for; `now`: the one that the session is in. Undefined: it changes nothing. */
+  eraOf(message: Message, now: Era | undefined): Era | undefined;
+  /** A server of that era, at best the one that the session has; a promise where one has to be started. */
+  serverOf(era: Era, now: SharedServer | undefined): SharedServer | Promise<SharedServer>;
+  /** The answer to this message that needs no server. */
+  known(message: Message): Uint8Array | undefined;
+  /** A server doesn't know `server/discover`; its answer. */
+  onUnknown(line: Uint8Array): void;
+  /** What the server last said on stderr may be about others. */
+  onePerson: boolean;
+}
+
+/** Bytes that may wait for a session that doesn't read; beyond it is cut. One message may be larger. */
+const MAX_WAITING = 32 * 1024 * 1024;
+/** Bytes from which on a session is to ask for nothing more. */
+const HIGH_WATER = 1024 * 1024;
+/** Bytes of a session's own that wait for a server that is starting. */
+const MAX_HELD = 256 * 1024;
+const LEFT: Exit = { code: 0, signal: null, message: "is left to the others" };
+
+export class SharedEnd implements ServerProcess {
+  readonly exited: Promise<Exit>;
+  readonly #o: SharedEndOptions;
+  readonly #exited = Promise.withResolvers<Exit>();
+  #server: SharedServer;
+  #port: Port | undefined;
+  #closed = false;
+
+  // towards the session
+  #waiting: Uint8Array[] = [];
+  #waitingBytes = 0;
+  /** Within a call of `onStdout`, or until what it returned has resolved. */
+  #handing = false;
+  #calling = false;
+  #last: Exit | undefined;
+  #drained: (() => void)[] = [];
+
+  // towards the server
+  /** The session has said something: until then it is nowhere, and hears nothing. */
+  #begun = false;
+  #moving = false;
+  #held: Uint8Array[] = [];
+  #heldBytes = 0;
+
+  /** `server`: where the session goes unless it turns out to be of another era; nothing of it is there yet. */
+  constructor(server: SharedServer, options: SharedEndOptions) {
+    this.#server = server;
+    this.#o = options;
+    this.exited = this.#exited.promise;
+    this.#port = server.join(this);
+  }
+
+  get pid(): number {
+    return this.#server.process.pid;
+  }
+
+  get secrets(): ServerProcess["secrets"] {
+    return this.#server.process.secrets;
+  }
+
+  /** While the session takes what we hand it, it must not be told to wait for itself. */
+  get writable(): boolean {
+    if (this.#closed || this.#calling) return true;
+    return this.#waitingBytes < HIGH_WATER && this.#heldBytes < MAX_HELD && this.#server.process.writable;
+  }
+
+  write(line: Uint8Array): boolean {
+    if (this.#closed || this.#last !== undefined) return true;
+    if (this.#moving) this.#hold(line);
+    else this.#send(line);
+    return this.writable;
+  }
+
+  async drain(): Promise<void> {
+    while (!this.writable) {
+      if (this.#waitingBytes < HIGH_WATER && this.#heldBytes < MAX_HELD) await this.#server.process.drain();
+      else await new Promise<void>((resolve) => this.#drained.push(resolve));
+    }
+  }
+
+  endInput(): void {
+    // The others go on.
+  }
+
+  stop(): Promise<Exit> {
+    this.#leave(LEFT);
+    return this.exited;
+  }
+
+  stderrTail(): string[] {
+    return this.#o.onePerson ? this.#server.process.stderrTail() : [];
+  }
+
+  // --- towards the server ---
+
+  #send(line: Uint8Array): void {
+    const message = decode(line);
+    // The gate lets nothing else through.
+    if (message.kind === "invalid") return;
+    const known = this.#o.known(message);
+    if (known !== undefined) {
+      this.#hand(known);
+      return;
+    }
+    const era = this.#o.eraOf(message, this.#begun ? this.#server.era : undefined);
+    const next = era === undefined ? this.#server : this.#o.serverOf(era, this.#server);
+    if (next instanceof Promise) {
+      this.#hold(line);
+      void this.#moveTo(next);
+      return;
+    }
+    this.#move(next);
+    this.#begun = true;
+    if (this.#port !== undefined) next.fromSession(this.#port, message);
+  }
+
+  #hold(line: Uint8Array): void {
+    this.#held.push(line);
+    this.#heldBytes += line.length;
+  }
+
+  async #moveTo(starting: Promise<SharedServer>): Promise<void> {
+    this.#moving = true;
+    this.#part();
+    try {
+      const server = await starting;
+      if (this.#closed) return;
+      this.#move(server);
+      this.#begun = true;
+    } catch (error) {
+      this.#leave({ code: null, signal: null, message: `could not be started: ${Failure.from(error).message}` });
+      return;
+    } finally {
+      this.#moving = false;
+    }
+    const lines = this.#held.splice(0);
+    this.#heldBytes = 0;
+    for (const line of lines) this.write(line);
+    this.#wake();
+  }
+
+  #move(server: SharedServer): void {
+    if (server === this.#server && this.#port !== undefined) return;
+    this.#part();
+    this.#server = server;
+    this.#port = server.join(this);
+  }
+
+  #part(): void {
+    const port = this.#port;
+    this.#port = undefined;
+    if (port !== undefined) this.#server.leave(port);
+  }
+
+  // --- towards the session ---
+
+  deliver(bytes: Uint8Array, unknown?: Uint8Array): void {
+    if (unknown !== undefined) this.#o.onUnknown(unknown);
+    if (this.#begun) this.#hand(bytes);
+  }
+
+  #hand(bytes: Uint8Array): void {
+    if (this.#closed) return;
+    this.#waiting.push(bytes);
+    this.#waitingBytes += bytes.length;
+    if (!this.#handing) void this.#pump();
+    else if (this.#waitingBytes > MAX_WAITING) {
+      this.#leave({ code: null, signal: null, message: "is shared, and this session did not read", cut: true });
+    }
+  }
+
+  async #pump(): Promise<void> {
+    this.#handing = true;
+    for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
+      this.#waitingBytes -= next.length;
+      try {
+        await this.#call(next);
+      } catch (error) {
+        this.#leave({ code: null, signal: null, message: `was left: ${Failure.from(error).message}` });
+      }
+      if (this.#waitingBytes < HIGH_WATER) this.#wake();
+    }
+    this.#handing = false;
+    if (this.#last !== undefined) this.#leave(this.#last);
+  }
+
+  #call(bytes: Uint8Array): void | Promise<void> {
+    this.#calling = true;
+    try {
+      return this.#o.onStdout(bytes);
+    } finally {
+      this.#calling = false;
+    }
+  }
+
+  /** The process is gone; what it said before is handed over first. */
+  ended(exit: Exit): void {
+    this.#port = undefined;
+    this.#last = exit;
+    if (!this.#handing) this.#leave(exit);
+  }
+
+  #leave(exit: Exit): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#part();
+    this.#waiting = [];
+    this.#held = [];
+    this.#waitingBytes = 0;
+    this.#heldBytes = 0;
+    this.#wake();
+    this.#exited.resolve(exit);
+  }
+
+  #wake(): void {
+    for (const resolve of this.#drained.splice(0)) resolve();
+  }
+}

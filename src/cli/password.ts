@@ -40,7 +40,9 @@ function checkPassword(password: string): string {
     throw new Failure("invalid", "the password is empty", {
       hint: "type it at the prompt, or pipe one line to --password-stdin",
     });
-  if (password.includes("\n")) throw new Failure("invalid", "the password has more than one line");
+  if (password.includes("\n")) {
+    throw new Failure("invalid", "the password has more than one line", { hint: "pipe one line to --password-stdin" });
+  }
   return password;
 }
 

@@ -225,8 +225,8 @@ describe("client login", () => {
 
   test("an empty password, and one of two lines, go nowhere", async () => {
     for (const [stdin, error] of [
-      ["\n", "the password is empty"],
-      ["a\nb\n", "the password has more than one line"],
+      ["\n", "the password is empty\nmcpgate: hint: type it at the prompt, or pipe one line to --password-stdin"],
+      ["a\nb\n", "the password has more than one line\nmcpgate: hint: pipe one line to --password-stdin"],
     ] as const) {
       const captured = await capture([...argv, "--password-stdin"], { stdin });
       expect(captured).toEqual({ exitCode: 1, stdout: "", stderr: `mcpgate: error: ${error}\n` });

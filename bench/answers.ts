@@ -48,10 +48,14 @@ export class Answers {
   /** A line ends before `end`. */
   #line(end: number, to: AnswerTaker): void {
     const head = Math.min(this.#open, EDGE);
-    if (has(this.#head, head, METHOD)) return to.notification();
+    if (indexOf(this.#head, 0, head, METHOD) !== -1) {
+      to.notification();
+      return;
+    }
     const id = idIn(this.#head, 0, head);
     const found = id === -1 ? idIn(this.buffer, end - Math.min(this.#open, EDGE), end) : id;
-    if (found === -1) throw new Error(`an answer without an id: ${new TextDecoder().decode(this.#head.subarray(0, head))}`);
+    if (found === -1)
+      throw new Error(`an answer without an id: ${new TextDecoder().decode(this.#head.subarray(0, head))}`);
     to.answer(found);
   }
 }
@@ -59,10 +63,6 @@ export class Answers {
 const bytes = (text: string) => new TextEncoder().encode(text);
 const METHOD = bytes('"method"');
 const ID = bytes('"id":');
-
-function has(buffer: Uint8Array, end: number, word: Uint8Array): boolean {
-  return indexOf(buffer, 0, end, word) !== -1;
-}
 
 function indexOf(buffer: Uint8Array, from: number, end: number, word: Uint8Array): number {
   const last = end - word.length;

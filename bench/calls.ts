@@ -1,6 +1,7 @@
 /** The work of one session: its start, calls one by one and many at once, results of any size, progress; and its CPU. */
-import { type Contender, open } from "./contenders.ts";
+
 import type { Cluster } from "./cluster.ts";
+import { type Contender, open } from "./contenders.ts";
 import { cpuSeconds } from "./processes.ts";
 import { type Row, toRow } from "./report.ts";
 import { Session } from "./session.ts";
@@ -62,11 +63,20 @@ export async function measureSequential(standing: Standing, { sequential, repeat
     run(session, contender) {
       const times = session.sequential(few(sequential, contender), {}, turnMs);
       answered.calls += times.length;
-      return { p50: quantile(times, 0.5), p99: quantile(times, 0.99), rate: (times.length * 1000) / times.reduce((a, b) => a + b, 0) };
+      return {
+        p50: quantile(times, 0.5),
+        p99: quantile(times, 0.99),
+        rate: (times.length * 1000) / times.reduce((a, b) => a + b, 0),
+      };
     },
   });
-  const row = (id: string, label: string, unit: string, better: Row["better"], pick: (t: { p50: number; p99: number; rate: number }) => number) =>
-    rowOf({ id, label, unit, better }, turns, pick);
+  const row = (
+    id: string,
+    label: string,
+    unit: string,
+    better: Row["better"],
+    pick: (t: { p50: number; p99: number; rate: number }) => number,
+  ) => rowOf({ id, label, unit, better }, turns, pick);
   return [
     row("sequential-p50", "tools/call, one by one: p50", "ms", "lower", ({ p50 }) => p50),
     row("sequential-p99", "p99", "ms", "lower", ({ p99 }) => p99),
@@ -74,7 +84,11 @@ export async function measureSequential(standing: Standing, { sequential, repeat
   ];
 }
 
-export async function measurePipelined(standing: Standing, depth: number, { pipelined, repeats, turnMs }: Amount): Promise<Row> {
+export async function measurePipelined(
+  standing: Standing,
+  depth: number,
+  { pipelined, repeats, turnMs }: Amount,
+): Promise<Row> {
   const turns = await standing.inTurn({
     name: `pipelined ${depth}`,
     repeats,
@@ -85,12 +99,21 @@ export async function measurePipelined(standing: Standing, depth: number, { pipe
       return (count * 1000) / ms;
     },
   });
-  return rowOf({ id: `pipelined-${depth}`, label: `${depth} in flight: calls`, unit: "1/s", better: "higher" }, turns, (rate) => rate);
+  return rowOf(
+    { id: `pipelined-${depth}`, label: `${depth} in flight: calls`, unit: "1/s", better: "higher" },
+    turns,
+    (rate) => rate,
+  );
 }
 
 export const sizeName = (bytes: number): string => (bytes >= 1e6 ? `${bytes / 1e6}MB` : `${bytes / 1e3}kB`);
 
-export async function measureSize(standing: Standing, size: number, count: number, { repeats, turnMs }: Pick<Amount, "repeats" | "turnMs">): Promise<Row> {
+export async function measureSize(
+  standing: Standing,
+  size: number,
+  count: number,
+  { repeats, turnMs }: Pick<Amount, "repeats" | "turnMs">,
+): Promise<Row> {
   const turns = await standing.inTurn({
     name: `result ${size}`,
     repeats,
@@ -113,23 +136,38 @@ export async function measureProgress(standing: Standing, { progress, repeats, t
       return session.call({ progress }, turnMs);
     },
   });
-  return rowOf({ id: "progress", label: `${progress} progress notifications`, unit: "ms", better: "lower" }, turns, (ms) => ms);
+  return rowOf(
+    { id: "progress", label: `${progress} progress notifications`, unit: "ms", better: "lower" },
+    turns,
+    (ms) => ms,
+  );
 }
 
 /** CPU seconds for 10,000 calls, one by one and 256 at once, by process. */
-export async function measureCpu(standing: Standing, { sequential, pipelined, repeats, turnMs }: Amount): Promise<Row[]> {
+export async function measureCpu(
+  standing: Standing,
+  { sequential, pipelined, repeats, turnMs }: Amount,
+): Promise<Row[]> {
   const rows: Row[] = [];
   const work: [string, string, (session: Session, contender: Contender) => number][] = [
-    ["cpu-sequential", "one by one", (session, contender) => {
-      const count = few(sequential, contender);
-      session.sequential(count, {}, turnMs);
-      return count;
-    }],
-    ["cpu-pipelined", "256 in flight", (session, contender) => {
-      const count = Math.max(256, few(pipelined, contender));
-      session.pipelined(count, 256, turnMs);
-      return count;
-    }],
+    [
+      "cpu-sequential",
+      "one by one",
+      (session, contender) => {
+        const count = few(sequential, contender);
+        session.sequential(count, {}, turnMs);
+        return count;
+      },
+    ],
+    [
+      "cpu-pipelined",
+      "256 in flight",
+      (session, contender) => {
+        const count = Math.max(256, few(pipelined, contender));
+        session.pipelined(count, 256, turnMs);
+        return count;
+      },
+    ],
   ];
   for (const [id, how, run] of work) {
     const turns = await standing.inTurn({

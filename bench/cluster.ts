@@ -22,7 +22,11 @@ const ROLE = {
 };
 
 function patterns(prefix: string): string[] {
-  const kinds = [(i: number) => `^${prefix}${i}_[a-z]+$`, (i: number) => `${prefix}${i}_*`, (i: number) => `${prefix}${i}`];
+  const kinds = [
+    (i: number) => `^${prefix}${i}_[a-z]+$`,
+    (i: number) => `${prefix}${i}_*`,
+    (i: number) => `${prefix}${i}`,
+  ];
   return Array.from({ length: 20 }, (_, i) => (kinds[i % 3] as (i: number) => string)(i));
 }
 
@@ -177,7 +181,11 @@ export class Cluster {
 
   #ready(name: string): Promise<string> {
     const log = join(this.dir, `${name}.log`);
-    const line = () => readFileSync(log, "utf8").split("\n").slice(0, -1).find((each) => /\bis ready\b/.test(each));
+    const line = () =>
+      readFileSync(log, "utf8")
+        .split("\n")
+        .slice(0, -1)
+        .find((each) => /\bis ready\b/.test(each));
     return eventually(line, READY_MS, `${name} is ready`).catch((error) => {
       throw new Error(`${error.message}\n${readFileSync(log, "utf8")}`);
     });

@@ -2,7 +2,6 @@
 import { openSync } from "node:fs";
 import { join } from "node:path";
 import type { Cluster } from "./cluster.ts";
-import type { Native } from "./native.ts";
 import { descendants, freePort, type Service, startService } from "./processes.ts";
 import { type Command, Session } from "./session.ts";
 
@@ -22,30 +21,31 @@ export const open = (contender: Contender): Session => new Session(contender.com
 
 const PATH = process.env.PATH ?? "/usr/local/bin:/usr/bin:/bin";
 
-export function direct({ echo }: Native, dir: string): Contender {
+export function direct(server: string[], dir: string): Contender {
   const log = openSync(join(dir, "direct.log"), "a");
   return {
     name: "direct",
     startMs: 10_000,
     share: 1,
-    command: () => ({ argv: [echo], env: { PATH }, cwd: dir, log }),
+    command: () => ({ argv: server, env: { PATH }, cwd: dir, log }),
     roles: (session) => ({ server: [session.pid] }),
     stop: async () => {},
   };
 }
 
-export function floor(native: Native, dir: string): Contender {
+/** `program`: native/floor.c, compiled. */
+export function floor(program: string, server: string[], dir: string): Contender {
   const log = openSync(join(dir, "floor.log"), "a");
   const [clients, agents] = [`${freePort()}`, `${freePort()}`];
   const start = (...args: string[]) =>
-    startService({ argv: [native.floor, ...args], env: { PATH }, cwd: dir, log: join(dir, "floor.log") });
+    startService({ argv: [program, ...args], env: { PATH }, cwd: dir, log: join(dir, "floor.log") });
   const proxy = start("proxy", clients, agents);
-  const agent = start("agent", agents, native.echo);
+  const agent = start("agent", agents, ...server);
   return {
     name: "floor",
     startMs: 10_000,
     share: 1,
-    command: () => ({ argv: [native.floor, "client", clients], env: { PATH }, cwd: dir, log }),
+    command: () => ({ argv: [program, "client", clients], env: { PATH }, cwd: dir, log }),
     roles: (session) => ({
       client: [session.pid],
       proxy: [proxy.pid],
@@ -84,9 +84,18 @@ export interface Peer {
   gateway(port: number): string[];
 }
 
-export async function peer({ name, gateway }: Peer, o: { node: string; remote: string; dir: string }): Promise<Contender> {
+export async function peer(
+  { name, gateway }: Peer,
+  o: { node: string; remote: string; dir: string },
+): Promise<Contender> {
   const port = freePort();
-  const env = { PATH, HOME: o.dir, MCP_REMOTE_CONFIG_DIR: join(o.dir, "mcp-remote"), NO_UPDATE_NOTIFIER: "1", BROWSER: "none" };
+  const env = {
+    PATH,
+    HOME: o.dir,
+    MCP_REMOTE_CONFIG_DIR: join(o.dir, "mcp-remote"),
+    NO_UPDATE_NOTIFIER: "1",
+    BROWSER: "none",
+  };
   const log = join(o.dir, `${name.replaceAll(/\W+/g, "-")}.log`);
   const service: Service = startService({ argv: [o.node, ...gateway(port)], env, cwd: o.dir, log });
   const fd = openSync(log, "a");
@@ -101,7 +110,12 @@ export async function peer({ name, gateway }: Peer, o: { node: string; remote: s
     name,
     startMs: 20_000,
     share: 0.1,
-    command: () => ({ argv: [o.node, o.remote, url, "--allow-http", "--transport", "http-only"], env, cwd: o.dir, log: fd }),
+    command: () => ({
+      argv: [o.node, o.remote, url, "--allow-http", "--transport", "http-only"],
+      env,
+      cwd: o.dir,
+      log: fd,
+    }),
     roles: (session) => ({ remote: [session.pid], gateway: [service.pid], server: descendants(service.pid) }),
     stop: () => service.stop(),
   };

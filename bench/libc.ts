@@ -3,6 +3,7 @@
  * ours stands between a child's answer and the clock. Linux only.
  */
 import { dlopen, ptr } from "bun:ffi";
+import { closeSync } from "node:fs";
 import { openPipe } from "../src/agent/libc.ts";
 
 const { symbols } = dlopen("libc.so.6", {
@@ -57,6 +58,10 @@ export class Poller {
     view.setUint32(0, POLLIN, true);
     view.setUint32(DATA_AT, tag, true);
     if (symbols.epoll_ctl(this.fd, EPOLL_CTL_ADD, fd, ptr(event)) !== 0) throw new Error("epoll_ctl failed");
+  }
+
+  close(): void {
+    closeSync(this.fd);
   }
 
   /** The tags of those that can be read, or none after `ms`. */

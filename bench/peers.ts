@@ -17,8 +17,14 @@ async function install(): Promise<void> {
   console.error("installing the peers, once: bench/.peers");
   mkdirSync(DIR, { recursive: true });
   writeFileSync(join(DIR, "package.json"), wanted);
-  const env = Object.fromEntries(Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined));
-  await run(["npm", "install", "--ignore-scripts", "--no-fund", "--no-audit", "--loglevel=error"], { env, cwd: DIR, ms: INSTALL_MS });
+  const env = Object.fromEntries(
+    Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
+  await run(["npm", "install", "--ignore-scripts", "--no-fund", "--no-audit", "--loglevel=error"], {
+    env,
+    cwd: DIR,
+    ms: INSTALL_MS,
+  });
   writeFileSync(stamp, wanted);
 }
 

@@ -2,7 +2,18 @@
 import { parseArgs } from "node:util";
 import type { Amount } from "./calls.ts";
 
-export const PARTS = ["start", "sequential", "pipelined", "sizes", "progress", "cpu", "sessions", "relay", "audit"] as const;
+export const PARTS = [
+  "start",
+  "sequential",
+  "pipelined",
+  "sizes",
+  "progress",
+  "cpu",
+  "node",
+  "sessions",
+  "relay",
+  "audit",
+] as const;
 export type Part = (typeof PARTS)[number];
 export const CONTENDERS = ["direct", "floor", "mcpgate", "peers"] as const;
 
@@ -35,12 +46,19 @@ type Amounts = Omit<Plan, "parts" | "contenders">;
 const AMOUNTS: Record<Options["speed"], Amounts> = {
   full: {
     ...{ starts: 15, repeats: 9, sequential: 2000, pipelined: 10_000, progress: 10_000, sizes: sizes(400, 40, 6, 1) },
-    ...{ sessions: [1, 10, 100, 1000], loadMs: 4_000, turnMs: 30_000, churn: 64, relayMs: 3_000, relaySizes: [128, 4096, 262_144] },
+    ...{
+      sessions: [1, 10, 100, 1000],
+      loadMs: 4_000,
+      turnMs: 30_000,
+      churn: 64,
+      relayMs: 3_000,
+      relaySizes: [128, 4096, 262_144],
+    },
     audit: { calls: 20_000, visible: 40, sequential: 2000, repeats: 9 },
   },
   quick: {
     ...{ starts: 5, repeats: 3, sequential: 500, pipelined: 2000, progress: 10_000, sizes: sizes(60, 10, 2, 1) },
-    ...{ sessions: [1, 10, 100], loadMs: 1_000, turnMs: 4_000, churn: 16, relayMs: 700, relaySizes: [4096, 262_144] },
+    ...{ sessions: [1, 10, 100], loadMs: 700, turnMs: 2_500, churn: 16, relayMs: 700, relaySizes: [4096, 262_144] },
     audit: { calls: 2_000, visible: 10, sequential: 400, repeats: 3 },
   },
   // for the test: whether it works, and no figure worth reading

@@ -87,7 +87,11 @@ export function end(pid: number): void {
 }
 
 /** Waits until `what` gives something; fails after `ms`. */
-export async function eventually<T>(what: () => T | undefined | Promise<T | undefined>, ms: number, name: string): Promise<T> {
+export async function eventually<T>(
+  what: () => T | undefined | Promise<T | undefined>,
+  ms: number,
+  name: string,
+): Promise<T> {
   const until = performance.now() + ms;
   for (;;) {
     const value = await what();
@@ -98,7 +102,10 @@ export async function eventually<T>(what: () => T | undefined | Promise<T | unde
 }
 
 /** A command to its end; its stdout. Fails when it fails. */
-export async function run(argv: string[], o: { env: Record<string, string>; cwd: string; stdin?: string; ms?: number }): Promise<string> {
+export async function run(
+  argv: string[],
+  o: { env: Record<string, string>; cwd: string; stdin?: string; ms?: number },
+): Promise<string> {
   const child = Bun.spawn(argv, {
     env: o.env,
     cwd: o.cwd,

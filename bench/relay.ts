@@ -8,7 +8,10 @@ import type { Fact } from "./report.ts";
 const SESSIONS = 4;
 
 /** The cluster has no agent: the benchmark's own takes its place, on its token. */
-export async function measureRelay(cluster: Cluster, { relayMs, relaySizes }: { relayMs: number; relaySizes: number[] }): Promise<Fact[]> {
+export async function measureRelay(
+  cluster: Cluster,
+  { relayMs, relaySizes }: { relayMs: number; relaySizes: number[] },
+): Promise<Fact[]> {
   const facts: Fact[] = [];
   // With TLS first: that is how one joins.
   for (const tls of [true, false]) {

@@ -3,7 +3,7 @@
  * the pipes are real ones, as a shell's are.
  */
 import { closeSync } from "node:fs";
-import { type AnswerTaker, Answers } from "./answers.ts";
+import { Answers, type AnswerTaker } from "./answers.ts";
 import { openPipe, readInto, waitReadable, writeAll } from "./libc.ts";
 import { type Call, callLine, INITIALIZE, INITIALIZED } from "./requests.ts";
 

@@ -1,6 +1,6 @@
 /** Work done by each contender in turn, repeat after repeat, over a session that stays open between its turns. */
 import { type Contender, open } from "./contenders.ts";
-import { toRow, type Row } from "./report.ts";
+import { type Row, toRow } from "./report.ts";
 import type { Session } from "./session.ts";
 
 export interface Work<T> {
@@ -44,7 +44,7 @@ export class Standing {
     for (let repeat = 0; repeat < work.repeats; repeat++) {
       for (const contender of this.contenders) {
         const { name } = contender;
-        if (failures.has(name)) continue;
+        if (failures.has(name) || repeat >= repeatsOf(contender, work)) continue;
         try {
           values.set(name, [...(values.get(name) ?? []), work.run(this.session(contender), contender)]);
         } catch (error) {
@@ -59,6 +59,10 @@ export class Standing {
     return { values, failures };
   }
 }
+
+/** The slow ones would take most of the time, and their figures are steady. */
+const repeatsOf = ({ share }: Contender, { repeats }: { repeats: number }): number =>
+  share < 1 ? Math.ceil(repeats / 3) : repeats;
 
 export interface Turns<T> {
   values: Map<string, T[]>;

@@ -14,9 +14,11 @@ export interface CheckOptions {
   log: Log;
   /** A signal: what was started ends, and what was found by then is the answer. */
   stopped: Promise<unknown>;
+  /** Where pinned packages lie. */
+  packages?: string | undefined;
 }
 
-export async function checkApps({ service, only, self, log, stopped }: CheckOptions): Promise<CheckResult[]> {
+export async function checkApps({ service, only, self, log, stopped, packages }: CheckOptions): Promise<CheckResult[]> {
   const apps = service.apps.filter(({ name }) => only === undefined || name === only);
   if (apps.length === 0 && only !== undefined) {
     throw new Failure("not_found", `the configuration has no app ${JSON.stringify(only)}`, {
@@ -27,7 +29,7 @@ export async function checkApps({ service, only, self, log, stopped }: CheckOpti
   const tag = `check-${process.pid}`;
   const containment = await Containment.open(tag, log);
   const allowHostUsers = service.allowHostUsers ?? [];
-  const servers = new Servers({ agent: tag, self, containment, allowHostUsers, log });
+  const servers = new Servers({ agent: tag, self, containment, allowHostUsers, log, packages });
   const results: CheckResult[] = [];
   const all = async (): Promise<void> => {
     for (const app of apps) {

@@ -112,3 +112,13 @@ function runOf({ command, args }: { command: string; args: string[] }): PackageR
 /** `NAME@1.2.3`, or several. */
 export const shownPin = ({ packages }: PackagePin): string =>
   packages.map(({ name, version }) => `${name}@${version}`).join(" ");
+
+/** For a person who asks how things are: `NAME@1.2.3`, also of a pin that nothing fits to. */
+export function pinnedTo(packages: string, app: string): string | undefined {
+  try {
+    const pin = loadPackagePin(packages, app);
+    return pin && shownPin(pin);
+  } catch (error) {
+    return Failure.from(error).message;
+  }
+}

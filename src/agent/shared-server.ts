@@ -306,7 +306,8 @@ export class SharedEnd implements ServerProcess {
     for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
       this.#waitingBytes -= next.length;
       try {
-        await this.#call(next);
+        const taken = this.#call(next);
+        if (taken !== undefined) await taken;
       } catch (error) {
         this.#leave({ code: null, signal: null, message: `was left: ${Failure.from(error).message}` });
       }

@@ -31,7 +31,7 @@ import { ServerPool } from "./server-pool.ts";
 import { Servers } from "./servers.ts";
 import { Session } from "./session.ts";
 import { type AgentStatus, openStatusSocket } from "./status.ts";
-import { packagesDirectory } from "./package-pins.ts";
+import { packagesDirectory, pinnedTo } from "./package-pins.ts";
 import { type AppPins, loadPins, type PinReport } from "./tool-pins.ts";
 
 export interface AgentOptions {
@@ -567,6 +567,7 @@ class Agent implements RunningAgent {
       apps: this.#health.list().map((health) => ({
         ...health,
         sessions: sessions.filter(({ grant }) => grant.app === health.app).length,
+        ...this.#describeServers(health.app),
       })),
       sessions: sessions.map(({ sid, user, grant, serverPid }) => ({
         sid,
@@ -575,6 +576,12 @@ class Agent implements RunningAgent {
         ...(serverPid === undefined ? {} : { pid: serverPid }),
       })),
     };
+  }
+
+  #describeServers(app: string): { pinned?: string; spares?: number } {
+    const spares = this.#pool.spares(app);
+    const pinned = pinnedTo(packagesDirectory(this.#dataDir), app);
+    return { ...(pinned === undefined ? {} : { pinned }), ...(spares === 0 ? {} : { spares }) };
   }
 
   /** Each session has a connection of its own, dialled out as everything is. */

@@ -31,6 +31,10 @@ export const agentStatus = v.object({
       state: v.picklist(["unknown", "ok", "failing"]),
       at: v.optional(v.string()),
       error: v.optional(v.string()),
+      /** The packages that `agent pin` installed for it: `NAME@1.2.3`. */
+      pinned: v.optional(v.string()),
+      /** Servers that wait for their first session. */
+      spares: v.optional(v.number()),
     }),
   ),
   sessions: v.array(v.object({ sid: v.string(), app: v.string(), user: v.string(), pid: v.optional(v.number()) })),

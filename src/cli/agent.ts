@@ -1,4 +1,5 @@
 /** `mcpgate agent start | status | check` */
+import { packagesDirectory } from "../agent/package-pins.ts";
 import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { Failure } from "../errors.ts";
@@ -71,8 +72,10 @@ export const status = command({
         `Servers:     ${spawned} started, ${exited} ended, ${running} running`,
         "",
         table(
-          ["App", "Sessions", "Last Start", "Since (UTC)", "Error"],
-          now.apps.map(({ app, sessions, state, at, error }) => [app, sessions, state, utc(at), error]),
+          ["App", "Sessions", "Spares", "Last Start", "Since (UTC)", "Pinned To", "Error"],
+          now.apps.map(({ app, sessions, spares = 0, state, at, pinned, error }) => [
+            ...[app, sessions, spares, state, utc(at), pinned, error],
+          ]),
         ),
       ].join("\n");
     await context.out.print(await render(format, now, text));
@@ -99,6 +102,7 @@ export const check = command({
       only: app,
       self: [...context.respawn, "__exec"],
       log: context.createLog({ ...config.log, severity: "ERROR" }),
+      packages: packagesDirectory(config.dataDir),
       stopped: context.untilStopped(),
     });
     const row = (each: (typeof results)[number]) => [

@@ -36,6 +36,7 @@ export interface Services {
   startAgent: typeof import("../agent/start.ts").startAgent;
   loadAgentStatus: typeof import("../agent/status.ts").loadAgentStatus;
   checkApps: typeof import("../agent/check-apps.ts").checkApps;
+  pinPackages: typeof import("../agent/pin-packages.ts").pinPackages;
   openGuard: typeof import("../agent/guard.ts").openGuard;
   runConnect: typeof import("../client/connect.ts").runConnect;
   login: typeof import("../client/login.ts").login;
@@ -64,6 +65,7 @@ export function createContext(): Context {
       startProxy: async (o) => await (await import("../proxy/start.ts")).startProxy(o),
       startAgent: async (o) => await (await import("../agent/start.ts")).startAgent(o),
       loadAgentStatus: async (o) => await (await import("../agent/status.ts")).loadAgentStatus(o),
+      pinPackages: async (o) => await (await import("../agent/pin-packages.ts")).pinPackages(o),
       checkApps: async (o) => await (await import("../agent/check-apps.ts")).checkApps(o),
       openGuard: async (o) => await (await import("../agent/guard.ts")).openGuard(o),
       runConnect: async (o) => await (await import("../client/connect.ts")).runConnect(o),

@@ -67,6 +67,10 @@ export const tree: Group = {
         start: { summary: "run the agent in the foreground", load: async () => (await agent()).start },
         status: { summary: "show what the agent on this host does", load: async () => (await agent()).status },
         check: { summary: "start each app, and say what is wrong", load: async () => (await agent()).check },
+        pin: {
+          summary: "install the packages of npx and uvx apps once, and run those copies",
+          load: async () => (await import("./agent-pin.ts")).pin,
+        },
       },
     },
     proxy: {

@@ -9,6 +9,14 @@ export function spkiPin(certPem: string): string {
   return pinOf(parseCertificate(certPem));
 }
 
+/**
+ * The first certificate of `certPem`, the one whose pin `spkiPin` tells, and nothing else that stands in the text: whoever
+ * is in between could put the CA that was pinned first and one of their own behind it. Throws `Failure("tls")` when it is none.
+ */
+export function firstCertificate(certPem: string): string {
+  return parseCertificate(certPem).toString();
+}
+
 /** A pin in its one form, lower case. Throws `Failure("usage")` when `text` is none. */
 export function parsePin(text: string): string {
   const pin = text.trim().toLowerCase();

@@ -59,7 +59,7 @@ export const joined = v.object({
   agent: short,
   resume_window: v.optional(resumeWindow),
   /** The version of the link's frames that the agent chose of the client's. */
-  link: linkVersion,
+  link: v.optional(linkVersion, 1),
 });
 
 /** What the proxy says to a client or to an agent's session connection before the link runs. */
@@ -85,7 +85,7 @@ export const accept = v.object({
   proof,
   attach: short,
   resume_window: v.optional(resumeWindow),
-  link: linkVersion,
+  link: v.optional(linkVersion, 1),
 });
 
 // --- agent → proxy, on the control connection ---
@@ -199,7 +199,7 @@ export const sessionOpen = v.object({
   /** The session ran before: where the agent has it no more, it is gone, and must not begin anew in mid-stream. */
   resume: v.boolean(),
   /** What the client offers. */
-  link: linkVersions,
+  link: v.optional(linkVersions, [1]),
   grant: v.pipe(v.string(), v.maxLength(MAX_TEXT)),
 });
 /** The user's rules changed: a fresh grant for a live session. */

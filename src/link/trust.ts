@@ -7,7 +7,7 @@ import { getCACertificates } from "node:tls";
 import * as v from "valibot";
 import { formatHostPort, type HostPort } from "../config/host-port.ts";
 import { Failure } from "../errors.ts";
-import { spkiPin } from "../identity/pin.ts";
+import { firstCertificate, spkiPin } from "../identity/pin.ts";
 import { publicUrl } from "../identity/url.ts";
 
 export interface Trust {
@@ -64,7 +64,9 @@ export async function fetchCa(proxy: HostPort): Promise<{ caPem: string; pin: st
     });
   }
   try {
-    return { caPem: parsed.output.ca_pem, pin: spkiPin(parsed.output.ca_pem) };
+    // What is pinned is one certificate, and only that one is to be trusted, whatever else came with it.
+    const caPem = firstCertificate(parsed.output.ca_pem);
+    return { caPem, pin: spkiPin(caPem) };
   } catch (cause) {
     throw new Failure("tls", `${formatHostPort(proxy)} answered with something that is not a certificate`, { cause });
   }

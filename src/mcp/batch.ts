@@ -1,7 +1,7 @@
 /** JSON-RPC batches, which revision 2025-03-26 has and no other: an array of messages on one line. */
 import { isUtf8 } from "node:buffer";
 import { CLOSE_ARRAY, COMMA, CR, LF, OPEN_ARRAY } from "./chars.ts";
-import { rescan } from "./codec.ts";
+import { rescan, withLineFeed } from "./codec.ts";
 import { Fault, INVALID_REQUEST, PARSE_ERROR } from "./fault.ts";
 import type { CodecLimits, Invalid } from "./message.ts";
 
@@ -16,9 +16,10 @@ export function isBatch(line: Uint8Array): boolean {
 }
 
 /** The messages of a batch as lines of their own, in their order; each is decoded like any other line. */
-export function splitBatch(line: Uint8Array, limits: CodecLimits): Uint8Array[] | Invalid {
+export function splitBatch(text: Uint8Array, limits: CodecLimits): Uint8Array[] | Invalid {
+  const line = withLineFeed(text);
   try {
-    if (line.length > limits.maxBytes) {
+    if (text.length > limits.maxBytes) {
       throw new Fault(INVALID_REQUEST, `the line is longer than ${limits.maxBytes} bytes`);
     }
     if (!isUtf8(line)) throw new Fault(PARSE_ERROR, "invalid UTF-8");

@@ -33,7 +33,7 @@ export function decode(line: Uint8Array, limits: CodecLimits = DEFAULT_CODEC_LIM
 function read(line: Uint8Array, limits: CodecLimits): Message | Invalid {
   if (line.length > limits.maxBytes)
     throw new Fault(INVALID_REQUEST, `the line is longer than ${limits.maxBytes} bytes`);
-  const bytes = line[line.length - 1] === LF ? line : withLineFeed(line);
+  const bytes = withLineFeed(line);
   if (!isUtf8(bytes)) throw new Fault(PARSE_ERROR, "invalid UTF-8");
   scanner.start(bytes, limits.maxDepth);
   const start = scanner.space(0);
@@ -165,7 +165,9 @@ function notAnObject(bytes: Uint8Array, start: number): Invalid {
   return { ...rest, code: PARSE_ERROR, reason: "not a JSON object" };
 }
 
-function withLineFeed(line: Uint8Array): Uint8Array {
+/** The line with a line feed at its end, which the scanner needs: the last line of a stream may lack it. */
+export function withLineFeed(line: Uint8Array): Uint8Array {
+  if (line[line.length - 1] === LF) return line;
   const out = new Uint8Array(line.length + 1);
   out.set(line);
   out[line.length] = LF;

@@ -44,6 +44,8 @@ export class Scanner {
 
   /** `bytes` must end in a line feed. `maxDepth`: how many arrays and objects may lie in each other. */
   start(bytes: Uint8Array, maxDepth: number): void {
+    // Without it a string that does not end would be searched for ever.
+    if (bytes[bytes.length - 1] !== LF) throw new Fault(PARSE_ERROR, "the text has no line feed at its end");
     this.#bytes = bytes;
     this.#words = undefined;
     this.#maxDepth = maxDepth;

@@ -61,11 +61,11 @@ beforeEach(async () => {
 afterEach(() => store.destroy());
 
 /** A client that wants in; no agent ever answers, so it ends with what the relay itself has to say. */
-async function attach(): Promise<unknown> {
+async function attach(link = [1]): Promise<unknown> {
   const socket = { nonce: "n", remote: "192.0.2.1", closed: false } as unknown as Socket;
   const url = publicUrl(publicAddr, CLIENT_PATH);
   const proof = await signProof({ key: user, method: "GET", url, nonce: "n", claims: { sid: SID, app: "db" } });
-  const message = { t: "attach", proof, sid: SID, app: "db", link: [1], version: "1" };
+  const message = { t: "attach", proof, sid: SID, app: "db", link, version: "1", later: "a member of a later release" };
   return relay.clients.onAnswer(socket, JSON.stringify(message));
 }
 
@@ -80,6 +80,12 @@ test("the grant carries the user's traits", async () => {
   if (open?.t !== "session.open") throw new Error("no session was opened");
   const grant = await verifyGrant(open.grant, [signing.publicJwk], { agent: agentId });
   expect(grant).toMatchObject({ user: "bob", app: "db", traits: { team: ["data"] } });
+});
+
+test("the agent hears which link versions the client offers, also those that the proxy has never heard of", async () => {
+  void attach([9, 1]).catch(() => {});
+  await enough(1);
+  expect(sent[0]).toMatchObject({ t: "session.open", link: [9, 1] });
 });
 
 test("rules that change on the way are sent after the opening, under a newer revision", async () => {

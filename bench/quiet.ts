@@ -1,0 +1,50 @@
+/**
+ * mcpgate without its spool, for measuring what the spool costs: built here, from the sources as they are, with one module
+ * replaced while it is bundled. The product has no such switch, and no such binary leaves the benchmark's directory.
+ */
+import { join } from "node:path";
+
+const STUB = `
+export class Spool {
+  onAppend; previous = undefined; pending = 0; acked = 0; bytes = 0;
+  static open() { return new Spool(); }
+  append() {} begin() {} ack() {} close() {}
+  next() { return { first: 1, items: [] }; }
+}`;
+
+const src = join(import.meta.dir, "../src");
+
+/** With build.ts's options. */
+export async function buildBinary(outfile: string, { audit }: { audit: boolean }): Promise<string> {
+  let replaced = false;
+  const result = await Bun.build({
+    entrypoints: [join(src, "main.ts"), join(src, "proxy/store-worker.ts")],
+    compile: {
+      outfile,
+      autoloadDotenv: false,
+      autoloadBunfig: false,
+      autoloadTsconfig: false,
+      autoloadPackageJson: false,
+    },
+    target: "bun",
+    minify: { syntax: true, whitespace: true, identifiers: false },
+    bytecode: true,
+    format: "esm",
+    plugins: audit
+      ? []
+      : [
+          {
+            name: "no spool",
+            setup(build) {
+              build.onLoad({ filter: /src\/audit\/spool\.ts$/ }, () => {
+                replaced = true;
+                return { contents: STUB, loader: "js" };
+              });
+            },
+          },
+        ],
+  });
+  if (!result.success) throw new AggregateError(result.logs, `build failed: ${outfile}`);
+  if (!audit && !replaced) throw new Error("src/audit/spool.ts is not where it was");
+  return outfile;
+}

@@ -1,0 +1,330 @@
+import { expect, test } from "bun:test";
+import type { Exit, ServerProcess } from "../../src/agent/process.ts";
+import { NO_SECRETS } from "../../src/agent/secrets.ts";
+import { ServerPool } from "../../src/agent/server-pool.ts";
+import type { AppConfig, McpConfig } from "../../src/config/config.ts";
+import { Failure } from "../../src/errors.ts";
+import { recordingLog } from "./scene.ts";
+
+interface Message {
+  id?: string | number;
+  method?: string;
+  params?: Record<string, unknown>;
+  result?: unknown;
+  error?: unknown;
+}
+
+/** A server that answers by a function; stdin and stdout are calls. */
+class FakeServer implements ServerProcess {
+  static count = 0;
+  readonly pid = ++FakeServer.count;
+  readonly secrets = NO_SECRETS;
+  writable = true;
+  readonly seen: Message[] = [];
+  readonly #exited = Promise.withResolvers<Exit>();
+  readonly #onStdout: (chunk: Uint8Array) => void | Promise<void>;
+  readonly #answer: (message: Message) => object | undefined;
+  stopped = false;
+
+  constructor(
+    onStdout: (chunk: Uint8Array) => void | Promise<void>,
+    answer: (message: Message) => object | undefined,
+  ) {
+    this.#onStdout = onStdout;
+    this.#answer = answer;
+  }
+
+  get exited(): Promise<Exit> {
+    return this.#exited.promise;
+  }
+
+  say(message: object): void {
+    void this.#onStdout(Buffer.from(`${JSON.stringify({ jsonrpc: "2.0", ...message })}\n`));
+  }
+
+  write(bytes: Uint8Array): boolean {
+    const message = JSON.parse(new TextDecoder().decode(bytes)) as Message;
+    this.seen.push(message);
+    const answer = message.id === undefined ? undefined : this.#answer(message);
+    if (answer !== undefined) this.say({ id: message.id, ...answer });
+    return true;
+  }
+
+  drain = (): Promise<void> => Promise.resolve();
+  endInput(): void {}
+  stderrTail = (): string[] => ["its last words"];
+
+  stop(): Promise<Exit> {
+    this.stopped = true;
+    this.die("exited with code 0");
+    return this.exited;
+  }
+
+  die(message: string): void {
+    this.#exited.resolve({ code: 0, signal: null, message });
+  }
+}
+
+/** Of the era before; of both. */
+const classic = ({ method, params }: Message): object =>
+  method === "server/discover"
+    ? { error: { code: -32601, message: "no such method" } }
+    : { result: method === "initialize" ? { protocolVersion: params?.protocolVersion, capabilities: {} } : { method } };
+
+function scene(mcp: Partial<McpConfig>, answer: (message: Message) => object | undefined = classic) {
+  const started: FakeServer[] = [];
+  const app: AppConfig = {
+    ...{ name: "app", labels: {}, description: "", shared: false },
+    mcp: { command: "x", args: [], ...mcp },
+  };
+  let refuse: Failure | undefined;
+  const recipe = { now: "r" };
+  const { log, entries } = recordingLog();
+  const pool = new ServerPool(
+    {
+      recipeOf: () => recipe.now,
+      async start(_, { onStdout }) {
+        await Promise.resolve();
+        if (refuse !== undefined) throw refuse;
+        const server = new FakeServer(onStdout, answer);
+        started.push(server);
+        return server;
+      },
+    },
+    log,
+  );
+  const session = async (user = "alice", onStdout?: (line: string) => void | Promise<void>) => {
+    const heard: Message[] = [];
+    const server = await pool.open(app, {
+      ...{ sid: "s", person: { user, traits: {} }, log },
+      onStdout(chunk) {
+        const text = new TextDecoder().decode(chunk);
+        heard.push(JSON.parse(text) as Message);
+        return onStdout?.(text);
+      },
+    });
+    const say = (message: object): boolean =>
+      server.write(Buffer.from(`${JSON.stringify({ jsonrpc: "2.0", ...message })}\n`));
+    return { server, heard, say };
+  };
+  return {
+    ...{ app, pool, started, entries, session, recipe },
+    refuse(failure: Failure | undefined) {
+      refuse = failure;
+    },
+  };
+}
+
+const initialize = (protocolVersion = "2025-11-25") => ({
+  id: 1,
+  method: "initialize",
+  params: { protocolVersion, capabilities: {}, clientInfo: { name: "t", version: "1" } },
+});
+const call = (id: number) => ({ id, method: "tools/call", params: { name: "x" } });
+const meta = { _meta: { "io.modelcontextprotocol/protocolVersion": "2026-07-28" } };
+const tick = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+/** Until it is so; the processes here are only promises. */
+async function until(so: () => boolean): Promise<void> {
+  for (let i = 0; i < 1000 && !so(); i++) await tick();
+  expect(so()).toBe(true);
+}
+
+test("session: each has its own; user: one for each person; app: one for all", async () => {
+  for (const [share, processes] of [
+    ["session", 3],
+    ["user", 2],
+    ["app", 1],
+  ] as const) {
+    const { pool, session, started } = scene({ share });
+    const sessions = await Promise.all([session("alice"), session("alice"), session("bob")]);
+    for (const each of sessions) each.say(initialize());
+    for (const each of sessions) each.say(call(2));
+    await tick();
+    expect(started).toHaveLength(processes);
+    for (const { heard } of sessions) expect(heard.map(({ id }) => id)).toEqual([1, 2]);
+    await Promise.all(sessions.map(({ server }) => server.stop()));
+    await pool.close();
+  }
+});
+
+test("another revision and another era get a process of their own; unknown revisions the last one's", async () => {
+  const both = ({ method, params }: Message): object => ({ result: { method, ...params } });
+  const { pool, session, started } = scene({ share: "app" }, both);
+  const opened = [];
+  for (const revision of ["2025-11-25", "2024-11-05", "2027-01-01", "2025-11-25"]) {
+    const each = await session();
+    each.say(initialize(revision));
+    await tick();
+    opened.push(each);
+  }
+  expect(started.map(({ seen }) => seen[0]?.params?.protocolVersion)).toEqual(["2025-11-25", "2024-11-05"]);
+  const modern = await session();
+  modern.say({ id: 1, method: "server/discover", params: meta });
+  modern.say({ id: 2, method: "tools/list", params: meta });
+  await until(() => modern.heard.length === 2);
+  expect(started).toHaveLength(3);
+  expect(started[2]?.seen.map(({ method }) => method)).toEqual(["server/discover", "tools/list"]);
+  const plain = await session();
+  plain.say({ id: 1, method: "tools/list" });
+  await until(() => plain.heard.length === 1);
+  expect(started).toHaveLength(4);
+  // One that begins with a probe, and goes back to the handshake.
+  const probing = await session();
+  probing.say({ id: 1, method: "server/discover", params: meta });
+  probing.say({ ...initialize(), id: 2 });
+  await until(() => probing.heard.length === 2);
+  expect(started).toHaveLength(4);
+  await pool.close();
+  expect(started.every(({ stopped }) => stopped)).toBe(true);
+});
+
+test("a server that doesn't know server/discover is asked once, and then does the handshake", async () => {
+  const { pool, session, started } = scene({ share: "user" });
+  for (let i = 0; i < 3; i++) {
+    const each = await session();
+    each.say({ id: "probe", method: "server/discover", params: meta });
+    each.say({ ...initialize(), id: 2 });
+    each.say({ method: "notifications/initialized" });
+    each.say(call(3));
+    await until(() => each.heard.length === 3);
+    expect(each.heard[0]).toMatchObject({ id: "probe", error: { code: -32601 } });
+  }
+  expect(started).toHaveLength(1);
+  expect(started[0]?.seen.map(({ method }) => method)).toEqual([
+    ...["server/discover", "initialize", "notifications/initialized"],
+    ...["tools/call", "tools/call", "tools/call"],
+  ]);
+  await pool.close();
+});
+
+test("a session that doesn't read is cut; the others hear everything meanwhile", async () => {
+  const { pool, session, started } = scene({ share: "user" }, ({ method }) =>
+    method === "initialize" ? { result: { protocolVersion: "2025-11-25" } } : { result: { x: "y".repeat(1 << 20) } },
+  );
+  const stuck = await session("alice", () => new Promise<void>(() => {}));
+  const other = await session("alice");
+  for (const each of [stuck, other]) each.say(initialize());
+  let full = 0;
+  for (let id = 2; id < 40; id++) if (!stuck.say(call(id))) full++;
+  expect(full).toBeGreaterThan(30);
+  for (let id = 2; id < 10; id++) {
+    expect(other.say(call(id))).toBe(true);
+    await tick();
+  }
+  expect(other.heard).toHaveLength(9);
+  expect(await stuck.server.exited).toMatchObject({ cut: true });
+  await stuck.server.drain();
+  expect(started[0]?.stopped).toBe(false);
+  await pool.close();
+});
+
+test("a session that asks while it is handed something is not told to wait for itself", async () => {
+  const { pool, session } = scene({ share: "user" });
+  const writable: boolean[] = [];
+  const one = await session("alice", () => void writable.push(one.server.writable));
+  one.say(initialize());
+  await tick();
+  expect(writable).toEqual([true]);
+  await pool.close();
+});
+
+test("a server that dies ends all its sessions, each after what it was told; the next one gets another", async () => {
+  const { pool, session, started } = scene({ share: "app" });
+  const gate = Promise.withResolvers<void>();
+  const slow = await session("alice", () => gate.promise);
+  const fast = await session("bob");
+  for (const each of [slow, fast]) {
+    each.say(initialize());
+    each.say(call(2));
+  }
+  await tick();
+  started[0]?.die("killed by SIGKILL");
+  expect(await fast.server.exited).toMatchObject({ message: "killed by SIGKILL" });
+  expect(fast.server.stderrTail()).toEqual([]);
+  let ended = false;
+  void slow.server.exited.then(() => {
+    ended = true;
+  });
+  await tick();
+  expect(ended).toBe(false);
+  gate.resolve();
+  await slow.server.exited;
+  expect(slow.heard.map(({ id }) => id)).toEqual([1, 2]);
+  await session();
+  expect(started).toHaveLength(2);
+  await pool.close();
+});
+
+test("without sessions it stays for the time that linger says", async () => {
+  const { pool, session, started } = scene({ share: "user", linger: 0 });
+  const one = await session();
+  one.say(initialize());
+  await one.server.stop();
+  await started[0]?.exited;
+  const { pool: other, session: open, started: servers } = scene({ share: "user" });
+  const [first] = [await open()];
+  first?.say(initialize());
+  first?.say({ id: 2, method: "never" });
+  await first?.server.stop();
+  const again = await open();
+  again.say(initialize());
+  await tick();
+  expect(servers).toHaveLength(1);
+  await Promise.all([pool.close(), other.close()]);
+});
+
+test("what can't be started is a failure to all who wait, and tried again", async () => {
+  const { pool, session, started, refuse } = scene({ share: "app" });
+  refuse(new Failure("start_failed", "no"));
+  const results = await Promise.allSettled([session(), session()]);
+  expect(results.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+  refuse(undefined);
+  const one = await session();
+  one.say(initialize("2024-11-05"));
+  refuse(new Failure("start_failed", "no more"));
+  const two = await session();
+  two.say(initialize());
+  expect((await two.server.exited).message).toBe("could not be started: no more");
+  expect(started).toHaveLength(1);
+  await pool.close();
+});
+
+test("a changed app: its sessions go on, new ones get another server", async () => {
+  const { app, pool, session, started, recipe } = scene({ share: "app" });
+  const old = await session();
+  old.say(initialize());
+  recipe.now = "another";
+  pool.keep([{ ...app, mcp: { ...app.mcp, args: ["new"] } }]);
+  const fresh = await session();
+  fresh.say(initialize());
+  old.say(call(2));
+  await tick();
+  expect(started).toHaveLength(2);
+  expect(old.heard).toHaveLength(2);
+  await old.server.stop();
+  await started[0]?.exited;
+  expect(started[0]?.stopped).toBe(true);
+  await pool.close();
+});
+
+test("spares: started before anybody asked, handed over untouched with all that they said, and replaced", async () => {
+  const { app, pool, session, started, recipe } = scene({ warm: 2 });
+  pool.keep([app]);
+  await until(() => pool.spares("app") === 2);
+  started[0]?.say({ method: "notifications/message", params: { level: "info", data: "early" } });
+  const one = await session();
+  await until(() => one.heard.length === 1);
+  expect(started[0]?.seen).toEqual([]);
+  one.say(initialize());
+  expect(started[0]?.seen).toHaveLength(1);
+  await until(() => pool.spares("app") === 2);
+  expect(started).toHaveLength(3);
+  recipe.now = "another";
+  const two = await session();
+  expect([started[1]?.stopped, started[2]?.stopped]).toEqual([true, true]);
+  await until(() => pool.spares("app") === 2);
+  pool.keep([]);
+  await until(() => started.filter(({ stopped }) => !stopped).length === 2);
+  expect(started.filter(({ stopped }) => !stopped).map(({ pid }) => pid)).toEqual([one.server.pid, two.server.pid]);
+  await pool.close();
+});

@@ -123,7 +123,7 @@ export async function measureCost(
       label: "audit on against off, p50",
       unit: "×",
       value: ratio,
-      note: "two builds of the same sources",
+      note: "off: built from the sources as they are, without the spool",
     },
   };
 }

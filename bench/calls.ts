@@ -3,7 +3,7 @@
 import type { Cluster } from "./cluster.ts";
 import { type Contender, open } from "./contenders.ts";
 import { cpuSeconds } from "./processes.ts";
-import { type Row, toRow } from "./report.ts";
+import { type Fact, type Row, toRow } from "./report.ts";
 import { Session } from "./session.ts";
 import { median, quantile } from "./statistics.ts";
 import { rowOf, type Standing } from "./turns.ts";
@@ -43,15 +43,21 @@ export async function measureStart(contenders: readonly Contender[], { starts }:
   return toRow({ id: "start", label: "session start", unit: "ms", better: "lower" }, values, failures);
 }
 
-/** `client connect` by itself: not logged in, it reaches nobody and answers `initialize` itself. Milliseconds. */
-export async function measureFirstByte(cluster: Cluster, starts: number): Promise<number> {
+/** `client connect` by itself: not logged in, it reaches nobody and answers `initialize` itself. */
+export async function measureFirstByte(cluster: Cluster, { starts }: Amount): Promise<Fact> {
   const times: number[] = [];
   for (let i = 0; i < starts; i++) {
     const session = new Session(cluster.connect(`${cluster.dir}/nobody`), 10_000);
     times.push(session.startMs);
     await session.end();
   }
-  return median(times);
+  return {
+    id: "first-byte",
+    label: "client connect by itself, to its first byte",
+    unit: "ms",
+    value: median(times),
+    note: "not logged in: answers by itself, reaches nobody",
+  };
 }
 
 const few = (count: number, { share }: Contender) => Math.max(1, Math.round(count * share));
@@ -106,6 +112,9 @@ export async function measurePipelined(
   );
 }
 
+/** What slow contenders have not done by then, they would not have done much later either: it was tried. */
+const heavyMs = ({ share }: Contender, turnMs: number): number => (share < 1 ? 2_000 : 4 * turnMs);
+
 export const sizeName = (bytes: number): string => (bytes >= 1e6 ? `${bytes / 1e6}MB` : `${bytes / 1e3}kB`);
 
 export async function measureSize(
@@ -116,9 +125,13 @@ export async function measureSize(
 ): Promise<Row> {
   const turns = await standing.inTurn({
     name: `result ${size}`,
-    repeats,
+    repeats: size > 4e6 ? Math.min(3, repeats) : repeats,
     run(session, contender) {
-      const times = session.sequential(few(count, contender), { size }, turnMs);
+      const times = session.sequential(
+        few(count, contender),
+        { size },
+        size > 4e6 ? heavyMs(contender, turnMs) : turnMs,
+      );
       answered.calls += times.length;
       return median(times);
     },
@@ -131,9 +144,10 @@ export async function measureProgress(standing: Standing, { progress, repeats, t
   const turns = await standing.inTurn({
     name: "progress",
     repeats: Math.min(repeats, 5),
-    run(session) {
+    run(session, contender) {
+      const ms = session.call({ progress }, heavyMs(contender, turnMs));
       answered.calls += 1;
-      return session.call({ progress }, turnMs);
+      return ms;
     },
   });
   return rowOf(
@@ -171,7 +185,7 @@ export async function measureCpu(
   ];
   for (const [id, how, run] of work) {
     const turns = await standing.inTurn({
-      name: id,
+      name: `CPU ${how}`,
       repeats: Math.min(repeats, 3),
       run(session, contender) {
         const roles = Object.entries(contender.roles(session));

@@ -34,8 +34,8 @@ export interface ClusterOptions {
   binary: string;
   /** Made, and left to whoever asked. */
   dir: string;
-  /** The MCP server's command. */
-  server: string[];
+  /** App → its MCP server's command. */
+  servers: Record<string, string[]>;
   /** Further keys of `app_service`. */
   appService?: object;
 }
@@ -45,7 +45,7 @@ export class Cluster {
   /** MCPGATE_HOME of the user. */
   readonly home: string;
   readonly #binary: string;
-  readonly #server: string[];
+  readonly #servers: Record<string, string[]>;
   readonly #appService: object;
   #proxy: Service | undefined;
   #agent: Service | undefined;
@@ -56,7 +56,7 @@ export class Cluster {
     this.dir = o.dir;
     this.home = join(o.dir, "home");
     this.#binary = o.binary;
-    this.#server = o.server;
+    this.#servers = o.servers;
     this.#appService = o.appService ?? {};
   }
 
@@ -89,7 +89,8 @@ export class Cluster {
 
   get serverPids(): number[] {
     const guard = this.#agent?.pid;
-    return guard === undefined ? [] : descendants(guard).filter((pid) => argvOf(pid)[0] === this.#server[0]);
+    const programs = new Set(Object.values(this.#servers).map(([program]) => program));
+    return guard === undefined ? [] : descendants(guard).filter((pid) => programs.has(argvOf(pid)[0]));
   }
 
   /** The agent's configuration, and the directory of its identity. */
@@ -102,9 +103,9 @@ export class Cluster {
   }
 
   /** `client connect`; as somebody who is not logged in with another home. */
-  connect(home = this.home): Command {
+  connect(home = this.home, app = "bench"): Command {
     return {
-      argv: [this.#binary, "client", "connect", "bench"],
+      argv: [this.#binary, "client", "connect", app],
       env: this.#env(home),
       cwd: this.dir,
       log: openSync(join(this.dir, "client.log"), "a", 0o600),
@@ -151,7 +152,9 @@ export class Cluster {
   async #writeAgentConfig(): Promise<void> {
     const token = join(this.dir, "token");
     writeFileSync(token, await this.#ok(["tokens", "add", "--type=app", "--format=text"]), { mode: 0o600 });
-    const [command = "", ...args] = this.#server;
+    const apps = Object.entries(this.#servers).map(([name, [command, ...args]]) => {
+      return { name, labels: { env: "bench" }, mcp: { command, args, run_as_host_user: SELF } };
+    });
     this.#write("agent.yaml", {
       version: "v1",
       mcpgate: {
@@ -162,7 +165,7 @@ export class Cluster {
       },
       app_service: {
         enabled: true,
-        apps: [{ name: "bench", labels: { env: "bench" }, mcp: { command, args, run_as_host_user: SELF } }],
+        apps,
         ...this.#appService,
       },
     });

@@ -61,12 +61,12 @@ export function floor(program: string, server: string[], dir: string): Contender
 
 export const OURS = "mcpgate";
 
-export function ours(cluster: Cluster): Contender {
+export function ours(cluster: Cluster, app?: string): Contender {
   return {
     name: OURS,
     startMs: 20_000,
     share: 1,
-    command: () => cluster.connect(),
+    command: () => cluster.connect(cluster.home, app),
     roles: (session) => ({
       client: [session.pid],
       proxy: cluster.proxyPids,

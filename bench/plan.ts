@@ -58,7 +58,7 @@ const AMOUNTS: Record<Options["speed"], Amounts> = {
   },
   quick: {
     ...{ starts: 5, repeats: 3, sequential: 500, pipelined: 2000, progress: 10_000, sizes: sizes(60, 10, 2, 1) },
-    ...{ sessions: [1, 10, 100], loadMs: 700, turnMs: 2_500, churn: 16, relayMs: 700, relaySizes: [4096, 262_144] },
+    ...{ sessions: [1, 10, 100], loadMs: 700, turnMs: 5_000, churn: 16, relayMs: 700, relaySizes: [4096, 262_144] },
     audit: { calls: 2_000, visible: 10, sequential: 400, repeats: 3 },
   },
   // for the test: whether it works, and no figure worth reading

@@ -8,6 +8,7 @@ import { open } from "./contenders.ts";
 import type { EndsAnswer, EndsOrder } from "./ends.ts";
 import { Poller } from "./libc.ts";
 import { type Footprint, footprint } from "./processes.ts";
+import { say } from "./progress.ts";
 import { type Fact, type Row, toRow } from "./report.ts";
 import type { Session } from "./session.ts";
 import { quantile } from "./statistics.ts";
@@ -123,7 +124,7 @@ export async function measureSessions(
   const facts: Fact[] = [];
   const rates = new Map<number, number>();
   for (const count of plan.sessions) {
-    console.error(`bench: ${count} sessions`);
+    say(`${count} sessions`);
     const loads = new Map<string, Load>();
     if (direct !== undefined)
       loads.set(direct.name, await withSessions(direct, count, async (all) => load(all, plan.loadMs)));

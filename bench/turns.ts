@@ -1,5 +1,6 @@
 /** Work done by each contender in turn, repeat after repeat, over a session that stays open between its turns. */
 import { type Contender, open } from "./contenders.ts";
+import { say } from "./progress.ts";
 import { type Row, toRow } from "./report.ts";
 import type { Session } from "./session.ts";
 
@@ -40,7 +41,7 @@ export class Standing {
   async inTurn<T>(work: Work<T>): Promise<Turns<T>> {
     const values = new Map<string, T[]>();
     const failures = new Map<string, string>();
-    console.error(`bench: ${work.name}`);
+    say(work.name);
     for (let repeat = 0; repeat < work.repeats; repeat++) {
       for (const contender of this.contenders) {
         const { name } = contender;
@@ -48,7 +49,7 @@ export class Standing {
         try {
           values.set(name, [...(values.get(name) ?? []), work.run(this.session(contender), contender)]);
         } catch (error) {
-          console.error(`bench: ${work.name}: ${name}: ${error instanceof Error ? error.message : error}`);
+          say(`${work.name}: FAILED: ${name}: ${error instanceof Error ? error.message : error}`);
           failures.set(name, error instanceof Error ? error.message : String(error));
           values.delete(name);
           await this.#sessions.get(contender)?.end();

@@ -4,6 +4,7 @@
  */
 import { Failure } from "../errors.ts";
 import type { Log } from "../log.ts";
+import { LF } from "../mcp/chars.ts";
 import { decode } from "../mcp/codec.ts";
 import { LineSplitter } from "../mcp/lines.ts";
 import { DEFAULT_CODEC_LIMITS, type Message } from "../mcp/message.ts";
@@ -196,10 +197,13 @@ export class SharedEnd implements ServerProcess {
     return this.#waitingBytes < HIGH_WATER && this.#heldBytes < MAX_HELD && this.#server.process.writable;
   }
 
-  write(line: Uint8Array): boolean {
-    if (this.#closed || this.#last !== undefined) return true;
-    if (this.#moving) this.#hold(line);
-    else this.#send(line);
+  /** One line, or several in one go. */
+  write(bytes: Uint8Array): boolean {
+    for (const line of linesOf(bytes)) {
+      if (this.#closed || this.#last !== undefined) return true;
+      if (this.#moving) this.#hold(line);
+      else this.#send(line);
+    }
     return this.writable;
   }
 
@@ -347,5 +351,14 @@ export class SharedEnd implements ServerProcess {
 
   #wake(): void {
     for (const resolve of this.#drained.splice(0)) resolve();
+  }
+}
+
+/** Whole lines, each with its line feed. */
+function* linesOf(bytes: Uint8Array): Generator<Uint8Array> {
+  for (let start = 0; start < bytes.length; ) {
+    const end = bytes.indexOf(LF, start) + 1 || bytes.length;
+    yield bytes.subarray(start, end);
+    start = end;
   }
 }

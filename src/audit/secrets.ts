@@ -39,8 +39,12 @@ export function hasSecretName(name: string, value: unknown): boolean {
 const SHAPES: readonly (readonly [RegExp, string])[] = [
   // RFC 6750, RFC 7617; prose such as "basic authentication" has neither digits nor length
   [/(?<![a-z0-9])(Bearer|Basic) +(?:(?=[a-z._~+/-]{0,64}[0-9=])[\w.~+/=-]{8,}|[\w.~+/=-]{20,})/gi, `$1 ${REDACTED}`],
-  // RFC 7468: a private key, whole or cut off
-  [/-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY-----(?:[\s\S]*?-----END [A-Z0-9 ]{0,32}PRIVATE KEY-----|[\s\S]*)/g, REDACTED],
+  // RFC 7468 and RFC 1421: a private key, whole or cut off; also where its line breaks are escaped. Only what a key is made
+  // of: behind its first line nothing else hides
+  [
+    /-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY-----(?:(?:\s|\\[rn])+(?:Proc-Type|DEK-Info): ?[\w,-]{1,80})*(?:(?:\s|\\[rn])*[A-Za-z0-9+/]{48,}={0,2})*(?:(?:\s|\\[rn])*[A-Za-z0-9+/]{1,80}={0,2})?(?:(?:\s|\\[rn])*-----END [A-Z0-9 ]{0,32}PRIVATE KEY-----)?/g,
+    REDACTED,
+  ],
   // RFC 3986: the password in a URL
   [/(:\/\/[^\s/?#:@]{0,256}:)[^\s/?#@]{1,256}@/g, `$1${REDACTED}@`],
   // RFC 7519: a JWT

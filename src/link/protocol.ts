@@ -106,6 +106,8 @@ export const agentHello = v.object({
   /** Sessions that ended while the control connection was down. */
   ended: v.pipe(v.array(endedSession), v.maxLength(100_000)),
 });
+/** Who says hello: looked at before the rest is worth reading. */
+export const agentClaim = v.pick(agentHello, ["t", "proof", "agent"]);
 export const sessionRefused = v.object({
   t: v.literal("session.refused"),
   /** There is no such session on the agent; otherwise only this connection for it could not be made. */

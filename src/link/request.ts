@@ -8,7 +8,7 @@ import { Failure } from "../errors.ts";
 import type { KeyPair } from "../identity/keys.ts";
 import { signProof } from "../identity/proof.ts";
 import { publicUrl } from "../identity/url.ts";
-import { reach, type Trust, tlsOptions } from "./trust.ts";
+import { reach, readText, type Trust, tlsOptions } from "./trust.ts";
 
 export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
@@ -79,8 +79,8 @@ async function freshNonce(trust: Trust): Promise<string> {
 }
 
 async function readBody(response: Response, trust: Trust): Promise<unknown> {
-  const text = await response.text();
-  if (text.length > MAX_ANSWER)
+  const text = await readText(response, MAX_ANSWER);
+  if (text === undefined)
     throw new Failure("unreachable", `the answer of ${formatHostPort(trust.proxy)} is too large`);
   try {
     return text === "" ? undefined : JSON.parse(text);

@@ -114,12 +114,27 @@ async function get(
 ): Promise<unknown> {
   const response = await reach(proxy, publicUrl(proxy, path), { tls });
   if (!response.ok) return undefined;
-  const body = await response.text();
+  const body = await readText(response, 4 * MAX_CA);
   try {
-    return body.length > 4 * MAX_CA ? undefined : JSON.parse(body);
+    return body === undefined ? undefined : JSON.parse(body);
   } catch {
     return undefined;
   }
+}
+
+/**
+ * The answer's text, or `undefined` when it is longer than `maxBytes`: counted as it comes and after it was unpacked, so that
+ * nobody in between fills our memory.
+ */
+export async function readText(response: Response, maxBytes: number): Promise<string | undefined> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += chunk.byteLength;
+    if (size > maxBytes) return undefined; // leaving the loop cancels the rest
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString("utf8");
 }
 
 /** `fetch` with a time limit, whose failures are ours. */

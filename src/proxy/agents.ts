@@ -8,11 +8,13 @@ import { publicUrl } from "../identity/url.ts";
 import {
   AGENT_CONTROL_PATH,
   type AppHealthReport,
+  agentClaim,
   agentHello,
   type FromAgent,
   fromAgent,
   HEARTBEAT_LOST_MS,
   HEARTBEAT_MS,
+  MAX_TEXT,
   parseMessage,
   type ToAgent,
 } from "../link/protocol.ts";
@@ -60,6 +62,8 @@ interface Connected {
 const LOST = "its agent has it no more: it was restarted, or the server ended while it was away";
 
 export class Agents implements Endpoint {
+  /** A hello names all apps and sessions of the agent. */
+  readonly maxAnswer = MAX_TEXT;
   readonly #options: AgentsOptions;
   readonly #byId = new Map<string, Connected>();
   readonly #bySocket = new Map<Socket, Connected>();
@@ -117,20 +121,22 @@ export class Agents implements Endpoint {
 
   async onAnswer(socket: Socket, text: string): Promise<void> {
     const { store, log, publicAddr, now } = this.#options;
-    const hello = parseMessage(agentHello, text);
-    if (hello === undefined) throw new Failure("invalid", "the agent's hello is not of this version");
-    const agent = await findAgent(store, { id: hello.agent });
+    const claim = parseMessage(agentClaim, text);
+    if (claim === undefined) throw new Failure("invalid", "the agent's hello is not of this version");
+    const agent = await findAgent(store, { id: claim.agent });
     if (agent === undefined) {
       throw new Failure("not_found", "this agent is not known here: it was removed, or belongs to another proxy", {
         hint: "to join again, remove its identity.json and give it a new token: mcpgate tokens add --type=app",
       });
     }
-    await verifyProof(hello.proof, {
+    await verifyProof(claim.proof, {
       method: "GET",
       url: publicUrl(publicAddr, AGENT_CONTROL_PATH),
       nonce: socket.nonce,
       jkt: agent.jkt,
     });
+    const hello = parseMessage(agentHello, text);
+    if (hello === undefined) throw new Failure("invalid", "the agent's hello is not of this version");
     const time = now();
     const lock = lockOn(await activeLocks(store, time), { agent: agent.name });
     if (lock !== undefined) throw locked(lock);

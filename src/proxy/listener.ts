@@ -63,6 +63,7 @@ export class Listener {
     const server = this.#current;
     this.#former.add(server);
     // Resolves when the last of its connections is closed, which may be days.
+    // Connections without a request are cut, also in mid-handshake.
     void server.stop(false).finally(() => this.#former.delete(server));
   }
 

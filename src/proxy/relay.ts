@@ -57,6 +57,9 @@ const ACCEPT_MS = 5_000;
 /** How long a client that comes back waits here for an agent that is away, milliseconds: less than its dial may take. */
 const ARRIVAL_MS = 5_000;
 
+/** A proof is 8 KiB at the most, and there is little else in an `attach` or an `accept`. Characters. */
+const MAX_ANSWER = 32 * 1024;
+
 /** What a session may do, as of a revision of the policy. */
 interface Standing {
   rules: AppRules;
@@ -90,6 +93,7 @@ export class Relay {
 
   /** Where clients come in. */
   readonly clients: Endpoint = {
+    maxAnswer: MAX_ANSWER,
     onAnswer: (socket, text) => this.#onAttach(socket, text),
     onText: () => {},
     onClose: (socket) => this.#onLost(socket),
@@ -97,6 +101,7 @@ export class Relay {
 
   /** Where agents dial in for one session each. */
   readonly agentSessions: Endpoint = {
+    maxAnswer: MAX_ANSWER,
     onAnswer: (socket, text) => this.#onAccept(socket, text),
     onText: () => {},
     onClose: (socket) => this.#onLost(socket),
@@ -184,6 +189,7 @@ export class Relay {
       },
       now(),
     );
+    await this.#stillLoggedIn(session, created);
     if (!agents.online().has(session.agentId)) throw offline(app, session.agent);
     if (!created) await touchSession(store, sid, { remote: socket.remote, now: now() });
     const { socket: agentSocket, resumeWindow, link } = await this.#callAgent(session, !created, message.link);
@@ -202,6 +208,21 @@ export class Relay {
     agentSocket.sendText({ t: "joined", agent: session.agent, link });
     socket.sendText({ t: "joined", agent: session.agent, resume_window: resumeWindow, link });
     log.info(created ? "session.opened" : "session.resumed", { sid, app, user: login.user, agent: session.agent });
+  }
+
+  /** Now that the session is on record under this key: a logout from here on finds it, one before is found here. */
+  async #stillLoggedIn({ sid, agentId, clientJkt }: Session, created: boolean): Promise<void> {
+    const { store, agents, now } = this.#options;
+    try {
+      await this.#checkLogin(clientJkt);
+    } catch (error) {
+      // One that is only paused goes on after the next login.
+      if (created || Failure.from(error).code === "not_logged_in") {
+        await closeSessions(store, { sid }, "logged out", now());
+        agents.send(agentId, { t: "session.end", sid, reason: "logged out" });
+      }
+      throw error;
+    }
   }
 
   async #checkLogin(jkt: string): Promise<Login> {

@@ -6,6 +6,8 @@ import { VERSION } from "../version.ts";
 
 /** What a path accepts. The object lives as long as its socket. */
 export interface Endpoint {
+  /** Characters of the first message at the most: whoever sends it has proven nothing yet. */
+  readonly maxAnswer: number;
   /** The first text message: the answer to the challenge. What it throws, the other side is told, and the socket closes. */
   onAnswer(socket: Socket, text: string): Promise<void>;
   onText(socket: Socket, text: string): void;
@@ -82,6 +84,10 @@ export class Socket {
     if (this.#state === "open") {
       this.#endpoint.onText(this, message);
     } else if (this.#state === "challenged") {
+      if (message.length > this.#endpoint.maxAnswer) {
+        this.refuse(new Failure("invalid", "the answer to the challenge is too long"));
+        return;
+      }
       this.#state = "answering";
       clearTimeout(this.#timer); // from here on whoever answers bounds its own steps
       this.#endpoint.onAnswer(this, message).then(

@@ -10,7 +10,8 @@ export const MAX_ARGUMENTS_BYTES = 1024 * 1024;
 
 /**
  * What a condition can't hold exactly: a number beyond ±(2^53−1) or with more digits than a double has, or text with a
- * lone surrogate. The CEL library knows no such type, so whatever touches one fails.
+ * lone surrogate or a zero byte (where it ends for readers in C). The CEL library knows no such type, so whatever touches
+ * one fails.
  */
 export class Inexact {}
 const INEXACT = new Inexact();
@@ -50,7 +51,7 @@ function toValue(item: unknown, source: string | undefined, keys: Map<string, Se
     case "number":
       return toNumber(item, source ?? "");
     case "string":
-      return item.isWellFormed() ? item : INEXACT;
+      return item.isWellFormed() && !item.includes("\0") ? item : INEXACT;
     case "object":
       return item === null || Array.isArray(item) || item instanceof Inexact ? (item as Value) : toMap(item, keys);
     default:

@@ -129,6 +129,16 @@ async function until(so: () => boolean): Promise<void> {
   expect(so()).toBe(true);
 }
 
+test("what a session says in one go reaches the shared server line by line", async () => {
+  const { started, session } = scene({ share: "app" });
+  const { server, heard } = await session();
+  const lines = [initialize(), { method: "notifications/initialized" }, call(2), call(3)];
+  server.write(Buffer.from(lines.map((line) => `${JSON.stringify({ jsonrpc: "2.0", ...line })}\n`).join("")));
+  await until(() => heard.length === 3);
+  expect(heard.map(({ id }) => id)).toEqual([1, 2, 3]);
+  expect(started[0]?.seen.filter(({ method }) => method === "tools/call")).toHaveLength(2);
+});
+
 test("session: each has its own; user: one for each person; app: one for all", async () => {
   for (const [share, processes] of [
     ["session", 3],
@@ -215,6 +225,16 @@ test("a session that doesn't read is cut; the others hear everything meanwhile",
   expect(await stuck.server.exited).toMatchObject({ cut: true });
   await stuck.server.drain();
   expect(started[0]?.stopped).toBe(false);
+  await pool.close();
+});
+
+test("several lines in one write", async () => {
+  const { pool, session } = scene({ share: "user" });
+  const { server, heard } = await session();
+  const lines = [initialize(), { method: "notifications/initialized" }, call(2), call(3)];
+  server.write(Buffer.from(lines.map((line) => `${JSON.stringify({ jsonrpc: "2.0", ...line })}\n`).join("")));
+  await tick();
+  expect(heard.map(({ id }) => id)).toEqual([1, 2, 3]);
   await pool.close();
 });
 

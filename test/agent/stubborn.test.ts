@@ -90,7 +90,8 @@ test.skipIf(!isLinux)(
     expect(server.stderrTail().at(-1)).toBe("the end");
     // A hundred lines a second are logged, and once a second how many were not.
     expect(entries.length).toBeLessThan(110 * ((performance.now() - began) / 1000 + 2));
-    expect((process.memoryUsage.rss() - before) / 1024 / 1024).toBeLessThan(200);
+    // Of a gigabyte; what the collector has not given back yet is in it.
+    expect((process.memoryUsage.rss() - before) / 1024 / 1024).toBeLessThan(400);
   },
   60_000,
 );

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { createHash } from "node:crypto";
+import { createHash, generateKeyPairSync } from "node:crypto";
 import fc from "fast-check";
 import { redactArguments } from "../../src/audit/redact.ts";
 
@@ -101,6 +101,10 @@ describe("what looks like a secret by its name", () => {
 });
 
 describe("what is a secret by its shape", () => {
+  const longPem = generateKeyPairSync("rsa", { modulusLength: 2048 })
+    .privateKey.export({ type: "pkcs8", format: "pem" })
+    .toString()
+    .trim();
   const pem = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIEow==\n-----END RSA PRIVATE KEY-----";
   test.each([
     ["curl -H 'Authorization: Bearer abc.def-123' x", "curl -H 'Authorization: Bearer <redacted>' x"],
@@ -108,6 +112,10 @@ describe("what is a secret by its shape", () => {
     [`key: ${pem} end`, "key: <redacted> end"],
     [`${pem}\n${pem}`, "<redacted>\n<redacted>"],
     ["-----BEGIN PRIVATE KEY-----\nMIIEow", "<redacted>"],
+    [`${longPem.replaceAll("\n", "\\n")} and then`, "<redacted> and then"],
+    [`${longPem}\nand then`, "<redacted>\nand then"],
+    ["echo -----BEGIN PRIVATE KEY-----; rm -rf /", "echo <redacted>; rm -rf /"],
+    ["-----BEGIN PRIVATE KEY-----; rm -rf / #-----END PRIVATE KEY-----", "<redacted>; rm -rf / #-----END PRIVATE KEY-----"],
     ["postgres://bob:hunter2@db:5432/x", "postgres://bob:<redacted>@db:5432/x"],
     ["redis://:hunter2@h", "redis://:<redacted>@h"],
     [`x ${"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0"}.c2ln y`, "x <redacted> y"],

@@ -83,6 +83,27 @@ describe("lists and calls agree", () => {
   });
 });
 
+describe("the last line of a stream, without a line feed", () => {
+  // Each of them was scanned for ever once.
+  test.each(["[", "[1", '["abc', '[{"a":1}', '[{"a"', `[{"a":"${"x".repeat(300)}`])("a torn batch: %.20s", (torn) => {
+    const { gate, client, server } = openSession({ tools: ["*"] });
+    client(request(0, "initialize", { protocolVersion: "2025-03-26" }));
+    server(result(0, { protocolVersion: "2025-03-26", capabilities: {} }));
+    expect(parsed(gate.fromClient(Buffer.from(torn)).toClient)).toMatchObject([{ id: null, error: { code: -32700 } }]);
+    expect(gate.fromServer(Buffer.from(torn)).events).toMatchObject([{ event: "mcp.session.invalid" }]);
+  });
+
+  test("a whole batch is taken", () => {
+    const { gate, client, server } = openSession({ tools: ["*"] });
+    client(request(0, "initialize", { protocolVersion: "2025-03-26" }));
+    server(result(0, { protocolVersion: "2025-03-26", capabilities: {} }));
+    const batch = Buffer.from(JSON.stringify([request(1, "ping"), request(2, "ping")]));
+    expect(gate.fromClient(batch).toServer.map(text)).toEqual(
+      [1, 2].map((id) => `${JSON.stringify(request(id, "ping"))}\n`),
+    );
+  });
+});
+
 describe("what is forwarded", () => {
   test("is the very bytes, in both directions", () => {
     const { gate } = openSession({ tools: ["*"] });
@@ -210,6 +231,17 @@ test("what the server said in vain is summed up at the end", () => {
   expect(session.gate.summary()).toMatchObject([
     { event: "mcp.session.invalid", from: "server", details: { session: true, lines: 2, stray_answers: 1 } },
   ]);
+});
+
+test("what a subscription names is told in an event that the proxy takes", () => {
+  const session = openSession({ tools: ["*"] });
+  const uris = Array.from({ length: 100 }, (_, i) => `file:///${i}/${"x".repeat(4000)}`);
+  const step = session.client(
+    request(1, "subscriptions/listen", { notifications: { resourceSubscriptions: uris } }),
+  );
+  expect(step.toServer).toHaveLength(1);
+  expect(JSON.stringify(step.events).length).toBeLessThan(64 * 1024);
+  expect(step.events[0]?.details).toMatchObject({ of: 100, resources: uris.slice(0, 8) });
 });
 
 describe("update", () => {

@@ -12,7 +12,7 @@ import type { Socket } from "../../src/proxy/socket.ts";
 import { joinAgent } from "../../src/store/agents.ts";
 import { enrolApps } from "../../src/store/apps.ts";
 import { putLock } from "../../src/store/locks.ts";
-import { addLogin } from "../../src/store/logins.ts";
+import { addLogin, revokeLogins } from "../../src/store/logins.ts";
 import { openStore } from "../../src/store/open.ts";
 import { endSessions, findSession } from "../../src/store/sessions.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -29,6 +29,8 @@ let signing: KeyPair;
 let sent: ToAgent[];
 /** What happens in the moment that the agent is told of the session. */
 let meanwhile: () => void;
+/** What happens while the relay looks for an agent, before the session is on record. */
+let before: () => void;
 let relay: Relay;
 
 beforeEach(async () => {
@@ -40,6 +42,7 @@ beforeEach(async () => {
   await addLogin(store, { jkt: user.jkt, user: "bob", now: NOW });
   sent = [];
   meanwhile = () => {};
+  before = () => {};
   relay = new Relay({
     store,
     log: createLog({ write: () => {} }),
@@ -48,7 +51,10 @@ beforeEach(async () => {
     signingKey: signing,
     now: () => NOW,
     agents: {
-      online: () => new Set([agentId]),
+      online: () => {
+        before();
+        return new Set([agentId]);
+      },
       arrival: () => undefined,
       send: (_agent: string, message: ToAgent) => {
         sent.push(message);
@@ -117,6 +123,13 @@ test("a session that ends, is locked or loses its app on the way is ended at the
     expect(sent.map(({ t }) => t)).toEqual(["session.open", "session.end"]);
     expect(sent[1]).toMatchObject({ sid: SID, reason });
   }
+});
+
+test("a logout while a session opens leaves no session behind", async () => {
+  before = () => void revokeLogins(store, { user: "bob" }, NOW);
+  await expect(attach()).rejects.toMatchObject({ code: "not_logged_in" });
+  expect(await findSession(store, SID)).toMatchObject({ endReason: "logged out" });
+  expect(sent.some(({ t }) => t === "session.open")).toBe(false);
 });
 
 test("a lock refuses the opening with its message, and that is on record", async () => {

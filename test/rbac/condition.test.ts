@@ -97,6 +97,7 @@ describe("what can't be told is an error", () => {
     ["arguments.l.all(x, x > 0)", '{"l":[1,9007199254740993]}', "can't be held exactly"],
     ["arguments.m == arguments.m", '{"m":{"n":9007199254740993}}', "can't be held exactly"],
     ['arguments.s != "a"', '{"s":"\\ud800"}', "can't be held exactly"],
+    ['arguments.s != "a"', '{"s":"a\\u0000"}', "can't be held exactly"],
     ["arguments.n + 9223372036854775807 > 0", '{"n":1}', "overflow"],
     ["1 / arguments.n > 0", '{"n":0}', "division by zero"],
     // Keys.
@@ -107,6 +108,8 @@ describe("what can't be told is an error", () => {
     ["!has(arguments.force)", '{"\\uff46orce":true}', 'mistaken for "force"'],
     ['!("force" in arguments)', '{"FORCE":true}', 'mistaken for "force"'],
     ['!arguments.exists(k, k == "force")', '{"Force":true}', 'mistaken for "force"'],
+    ["!has(arguments.force)", '{"force\\u0000x":true}', 'mistaken for "force"'],
+    ["arguments.amount <= 100", '{"amount":1,"amount\\u0000":1000}', "two keys in one object"],
     ["!has(arguments.o.force)", '{"o":{"Force":true}}', 'mistaken for "force"'],
     // Too much.
     ["arguments.l.all(x, arguments.l.all(y, x == y))", `{"l":[${"1,".repeat(2000)}1]}`, "too much"],

@@ -113,7 +113,7 @@ export async function measurePipelined(
 }
 
 /** What slow contenders have not done by then, they would not have done much later either: it was tried. */
-const heavyMs = ({ share }: Contender, turnMs: number): number => (share < 1 ? 2_000 : 4 * turnMs);
+const heavyMs = ({ share }: Contender, turnMs: number): number => (share < 1 ? 3_000 : 4 * turnMs);
 
 export const sizeName = (bytes: number): string => (bytes >= 1e6 ? `${bytes / 1e6}MB` : `${bytes / 1e3}kB`);
 

@@ -108,7 +108,7 @@ export async function peer(
   const url = `http://127.0.0.1:${port}/mcp`;
   return {
     name,
-    startMs: 20_000,
+    startMs: 8_000,
     share: 0.1,
     command: () => ({
       argv: [o.node, o.remote, url, "--allow-http", "--transport", "http-only"],

@@ -8,6 +8,7 @@ import { type Contender, direct, floor, ours } from "./contenders.ts";
 import type { Native } from "./native.ts";
 import { PEERS, startPeer } from "./peers.ts";
 import type { Part, Plan } from "./plan.ts";
+import { say } from "./progress.ts";
 import { buildBinary } from "./quiet.ts";
 import { measureRelay } from "./relay.ts";
 import type { Fact, Row } from "./report.ts";
@@ -125,11 +126,16 @@ export class Parts {
       for (const depth of this.#wants("pipelined") ? [16, 256] : []) {
         this.rows.push(await calls.measurePipelined(standing, depth, plan));
       }
-      for (const [size, count] of this.#wants("sizes") ? plan.sizes : []) {
+      if (this.#wants("cpu")) this.rows.push(...(await calls.measureCpu(standing, plan)));
+      // The heaviest comes last: a peer may not come back from it.
+      const sizes = this.#wants("sizes") ? plan.sizes : [];
+      for (const [size, count] of sizes.filter(([bytes]) => bytes <= 4e6)) {
         this.rows.push(await calls.measureSize(standing, size, count, plan));
       }
       if (this.#wants("progress")) this.rows.push(await calls.measureProgress(standing, plan));
-      if (this.#wants("cpu")) this.rows.push(...(await calls.measureCpu(standing, plan)));
+      for (const [size, count] of sizes.filter(([bytes]) => bytes > 4e6)) {
+        this.rows.push(await calls.measureSize(standing, size, count, plan));
+      }
     } finally {
       await standing.close();
     }
@@ -162,8 +168,10 @@ export class Parts {
       this.facts.push(...facts);
     }
     if (this.#wants("audit")) {
+      say("audit: a build without it");
       const binary = await buildBinary(join(this.#folder("binaries"), "mcpgate-without"), { audit: false });
       const quiet = await this.#cluster("quiet", { binary });
+      say("audit");
       this.facts.push(...(await measureStore(cluster, plan)));
       const { row, fact } = await measureCost(cluster, quiet, plan);
       this.rows.push(row);
@@ -172,6 +180,7 @@ export class Parts {
   }
 
   async #relay(): Promise<void> {
+    say("relay");
     const cluster = await this.#cluster("relay", { agent: false });
     this.facts.push(...(await measureRelay(cluster, this.#plan)));
   }

@@ -147,12 +147,14 @@ export async function measureSessions(
   }
   const most = Math.max(...rates.keys());
   if (most > MOST_PROCESSES) {
+    say(`${MOST_PROCESSES} sessions, client ends in one process`);
     // Like with like: the ten of above have a process each.
     const ten = await measureTogether(cluster, MOST_PROCESSES, plan.loadMs);
     const value = (rates.get(most) as number) / ten.load.rate;
     const note = `client ends in one process; 10: ${Math.round(ten.load.rate)}/s`;
     facts.push({ id: "growth", label: `calls/s of ${most} sessions against 10`, unit: "×", value, note });
   }
+  say("sessions opened and closed");
   facts.push(...(await churn(cluster, plan.churn)));
   return { rows, facts };
 }

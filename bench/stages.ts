@@ -2,7 +2,6 @@
  * What each stage of the way costs here, alone: a pipe, a WebSocket, TLS, the JSON of one message, the gate, the spool.
  * `bun bench/stages.ts`; a few seconds. `codec.ts` and `ingest.ts` look closer at two of them.
  */
-import "../src/identity/reflect.ts";
 import { mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

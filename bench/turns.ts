@@ -18,6 +18,8 @@ const WARM_UP_MS = 20_000;
 export class Standing {
   readonly contenders: readonly Contender[];
   readonly #sessions = new Map<Contender, Session>();
+  /** Those that open no session any more, and why. */
+  readonly #broken = new Map<Contender, string>();
 
   constructor(contenders: readonly Contender[]) {
     this.contenders = contenders;
@@ -26,7 +28,13 @@ export class Standing {
   session(contender: Contender): Session {
     const found = this.#sessions.get(contender);
     if (found !== undefined && !found.ended) return found;
-    const session = open(contender);
+    let session: Session;
+    try {
+      session = open(contender);
+    } catch (error) {
+      this.#broken.set(contender, "broken by what came before");
+      throw error;
+    }
     this.#sessions.set(contender, session);
     session.sequential(Math.ceil(WARM_UP * contender.share), {}, WARM_UP_MS);
     return session;
@@ -45,6 +53,8 @@ export class Standing {
     for (let repeat = 0; repeat < work.repeats; repeat++) {
       for (const contender of this.contenders) {
         const { name } = contender;
+        const broken = this.#broken.get(contender);
+        if (broken !== undefined) failures.set(name, broken);
         if (failures.has(name) || repeat >= repeatsOf(contender, work)) continue;
         try {
           values.set(name, [...(values.get(name) ?? []), work.run(this.session(contender), contender)]);

@@ -1,6 +1,6 @@
 /** Installs what an `npx` or `uvx` command line asks for, with a lock file that has the hash of every package in it. */
 import { readFileSync, realpathSync, statSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import * as v from "valibot";
 import { Failure } from "../errors.ts";
 import { spawnOwn } from "./own-child.ts";
@@ -48,7 +48,7 @@ export async function installWithNpm({ dir, run, env }: InstallOptions): Promise
   writeFileSync(join(dir, "package.json"), '{"private":true}\n');
   const quiet = ["--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"];
   const install = ["install", "--save-exact", "--ignore-scripts", "--install-strategy=hoisted", ...quiet];
-  await runTool("npm", [...install, ...run.options, "--", ...run.packages], dir, env);
+  await runTool([toolPath("npm", env), ...install, ...run.options, "--", ...run.packages], dir, env);
   const { packages } = v.parse(npmLock, JSON.parse(readFileSync(join(dir, "package-lock.json"), "utf8")));
   const scripts: string[] = [];
   for (const [path, { integrity, inBundle, hasInstallScript }] of Object.entries(packages)) {
@@ -100,10 +100,12 @@ const LOCKED = /^([A-Za-z0-9][\w.-]*)==([^\s\\;]+)/;
 
 /** Failure `start_failed`: no uv, no such package, one without a wheel, no such command in it. */
 export async function installWithUv({ dir, run, env }: InstallOptions): Promise<Installed> {
+  const program = toolPath("uv", env);
   const uv = (args: string[]): Promise<void> =>
-    runTool("uv", args, dir, {
+    runTool([program, ...args], dir, {
       ...env,
       // A Python of the caller's own may be out of the host users' reach; one that has to be downloaded is put in the copy.
+      PATH: (env.PATH ?? "").split(":").filter(isOpenToAll).join(":"),
       UV_PYTHON_INSTALL_DIR: join(dir, "python"),
       UV_LINK_MODE: "copy",
     });
@@ -112,11 +114,22 @@ export async function installWithUv({ dir, run, env }: InstallOptions): Promise<
   const version = at < 0 ? [] : run.options.slice(at, at + 2);
   const indexes = run.options.filter((_, i) => at < 0 || (i !== at && i !== at + 1));
   await uv(["venv", "--quiet", "--no-project", ...version, "venv"]);
-  if (!isOpenToAll(python)) await uv(["venv", "--quiet", "--no-project", "--clear", "--managed-python", ...version, "venv"]);
+  if (!isOpenToAll(python)) {
+    await uv(["venv", "--quiet", "--no-project", "--clear", "--managed-python", ...version, "venv"]);
+  }
   const specs = run.packages.map(uvSpec);
   writeFileSync(join(dir, "requirements.in"), `${specs.join("\n")}\n`);
   const wheels = ["--only-binary", ":all:", ...indexes];
-  const compile = ["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes", "--python", python];
+  const compile = [
+    "pip",
+    "compile",
+    "--quiet",
+    "--no-header",
+    "--no-annotate",
+    "--generate-hashes",
+    "--python",
+    python,
+  ];
   await uv([...compile, ...wheels, "-o", "requirements.txt", "requirements.in"]);
   const install = ["pip", "install", "--quiet", "--require-hashes", "--compile-bytecode", "--python", python];
   await uv([...install, ...wheels, "-r", "requirements.txt"]);
@@ -145,32 +158,39 @@ function uvSpec(spec: string): string {
 /** PEP 503. */
 const normalized = (name: string): string => name.toLowerCase().replace(/[-_.]+/g, "-");
 
-/** Whether any user may run what this link leads to. */
+/** Whether any user may get to what this link leads to; where nobody is switched to, that is no question. */
 function isOpenToAll(path: string): boolean {
   if (process.getuid?.() !== 0) return true;
-  const target = realpathSync(path);
-  for (let at = target; at !== dirname(at); at = dirname(at)) {
-    if ((statSync(at).mode & 0o001) === 0) return false;
+  try {
+    for (let at = realpathSync(path); at !== dirname(at); at = dirname(at)) {
+      if ((statSync(at).mode & 0o001) === 0) return false;
+    }
+    return true;
+  } catch {
+    return false;
   }
-  return true;
 }
 
 // --- both ---
 
-async function runTool(tool: string, args: string[], cwd: string, env: InstallOptions["env"]): Promise<void> {
+function toolPath(tool: "npm" | "uv", env: InstallOptions["env"]): string {
   const path = Bun.which(tool, { PATH: env.PATH ?? "" });
-  if (path === null) {
-    throw new Failure("start_failed", `${tool} is not in the PATH`, {
-      hint: tool === "npm" ? "install Node.js: https://nodejs.org" : "install uv: https://docs.astral.sh/uv",
-    });
-  }
-  const child = spawnOwn([path, ...args], {
+  if (path !== null) return path;
+  throw new Failure("start_failed", `${tool} is not in the PATH`, {
+    hint: tool === "npm" ? "install Node.js: https://nodejs.org" : "install uv: https://docs.astral.sh/uv",
+  });
+}
+
+async function runTool(argv: string[], cwd: string, env: InstallOptions["env"]): Promise<void> {
+  const child = spawnOwn(argv, {
     ...{ cwd, env, stdin: "ignore", stdout: "pipe", stderr: "pipe", timeout: COMMAND_MS, killSignal: "SIGKILL" },
   });
   const [stdout, stderr, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   if (code === 0) return;
+  const [tool = "", ...args] = argv;
   const said = `${stderr}\n${stdout}`.split("\n").filter((line) => line.trim() !== "");
-  throw new Failure("start_failed", `${tool} ${args[0]} failed (exit code ${code}):\n${said.slice(0, 8).join("\n")}`, {
+  const what = `${basename(tool)} ${args[0]} failed (exit code ${code})`;
+  throw new Failure("start_failed", `${what}:\n${said.slice(0, 8).join("\n")}`, {
     hint: "is the package's name right, and can this host reach the registry?",
   });
 }

@@ -130,7 +130,9 @@ async function install(app: string, run: PackageRun, o: PinOptions): Promise<{ p
     if (!existsSync(join(path, program))) {
       throw new Failure("start_failed", `the package has no program ${program}`, { hint: `ls ${path}` });
     }
-    const hash = createHash("sha512").update(readFileSync(join(path, lock))).digest("base64");
+    const hash = createHash("sha512")
+      .update(readFileSync(join(path, lock)))
+      .digest("base64");
     closeTree(path);
     checkReachable(join(path, program));
     const { bin } = run;
@@ -166,12 +168,14 @@ function loadOrUndefined(packages: string, app: string): PackagePin | undefined 
 
 /** Ours, for everybody to read; and what is around it lets them through, where that is ours to say. */
 function openReadable(dir: string): void {
+  const packages = dirname(dir);
+  const data = dirname(packages);
   try {
-    mkdirSync(dir, { recursive: true, mode: 0o755 });
-    chmodSync(dir, 0o755);
-    const packages = dirname(dir);
-    chmodSync(packages, 0o755);
-    const data = dirname(packages);
+    mkdirSync(data, { recursive: true, mode: 0o711 });
+    for (const each of [packages, dir]) {
+      mkdirSync(each, { recursive: true });
+      chmodSync(each, 0o755);
+    }
     const { mode } = statSync(data);
     // The directories in it that hold secrets are 0700 themselves.
     if (isRoot() && (mode & 0o011) !== 0o011) chmodSync(data, (mode & 0o7777) | 0o011);

@@ -74,7 +74,9 @@ export class Servers {
   }
 
   #program({ name, mcp }: AppConfig): Program {
-    return this.#o.packages === undefined ? { command: mcp.command, args: mcp.args, reads: [] } : programOf(this.#o.packages, name, mcp);
+    return this.#o.packages === undefined
+      ? { command: mcp.command, args: mcp.args, reads: [] }
+      : programOf(this.#o.packages, name, mcp);
   }
 
   /** Says how the app's limits are kept on this host, and which can't be. */

@@ -243,7 +243,11 @@ export class Session {
   async #onClientEnd(): Promise<void> {
     await this.#started;
     const rest = this.#fromClient.lines.end();
-    if (rest !== undefined) this.#apply(this.#read("client", rest));
+    if (rest !== undefined) {
+      // The end of the stream makes a line of what stands there: it waits as every other line does.
+      for (let held = this.#options.held(); held !== undefined; held = this.#options.held()) await held;
+      this.#apply(this.#read("client", rest));
+    }
     if (this.#server === undefined) {
       await this.end("the client ended the session", "end");
       return;

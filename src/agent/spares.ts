@@ -21,6 +21,7 @@ interface Spare {
   server: ServerProcess;
   recipe: string;
   outlet: Outlet;
+  old: ReturnType<typeof setTimeout>;
 }
 
 /** Milliseconds. */
@@ -78,6 +79,8 @@ class Shelf {
   #isClosed = false;
   #app: AppConfig | undefined;
   #filling: Promise<void> | undefined;
+  /** Since the last one that somebody took. */
+  #failures = 0;
 
   constructor(options: SparesOptions) {
     this.#o = options;
@@ -89,17 +92,25 @@ class Shelf {
 
   keep(app: AppConfig): void {
     this.#app = app;
+    const recipe = this.#recipe(app);
+    const wanted = app.mcp.warm ?? 0;
+    let kept = 0;
+    for (const spare of [...this.#spares]) {
+      if (spare.recipe === recipe && kept < wanted) kept++;
+      else this.#drop(spare);
+    }
     this.#fill();
   }
 
   take(app: AppConfig, onStdout: StartOptions["onStdout"]): ServerProcess | undefined {
     const recipe = this.#o.recipeOf(app);
-    let spare = this.#spares.shift();
-    while (spare !== undefined && spare.recipe !== recipe) {
-      void spare.server.stop(GRACES);
-      spare = this.#spares.shift();
+    for (const spare of [...this.#spares]) if (spare.recipe !== recipe) this.#drop(spare);
+    const spare = this.#spares.shift();
+    if (spare !== undefined) {
+      this.#failures = 0;
+      clearTimeout(spare.old);
+      spare.outlet.connect(onStdout);
     }
-    spare?.outlet.connect(onStdout);
     this.#fill();
     return spare?.server;
   }
@@ -108,7 +119,33 @@ class Shelf {
     this.#isClosed = true;
     this.#closed.resolve();
     await this.#filling;
-    await Promise.all(this.#spares.splice(0).map(({ server }) => server.stop(GRACES)));
+    await Promise.all(
+      this.#spares.splice(0).map(({ server, old }) => {
+        clearTimeout(old);
+        return server.stop(GRACES);
+      }),
+    );
+  }
+
+  /** Undefined where the app can't be started as it is. */
+  #recipe(app: AppConfig): string | undefined {
+    try {
+      return this.#o.recipeOf(app);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** False: it was no spare any more. */
+  #remove(spare: Spare): boolean {
+    clearTimeout(spare.old);
+    const at = this.#spares.indexOf(spare);
+    if (at >= 0) this.#spares.splice(at, 1);
+    return at >= 0;
+  }
+
+  #drop(spare: Spare): void {
+    if (this.#remove(spare)) void spare.server.stop(GRACES);
   }
 
   #fill(): void {
@@ -120,15 +157,15 @@ class Shelf {
   /** One after the other: nobody waits for them, and those whom somebody waits for have the processor. */
   async #start(): Promise<void> {
     const pause = this.#o.pause ?? ((ms, stopped) => Promise.race([Bun.sleep(ms), stopped]));
-    let wait = PAUSE.first;
     while (!this.#isClosed && this.#app !== undefined && this.#spares.length < (this.#app.mcp.warm ?? 0)) {
+      if (this.#failures > 0) {
+        await pause(Math.min(PAUSE.first * 2 ** (this.#failures - 1), PAUSE.longest), this.#closed.promise);
+        if (this.#isClosed) return;
+      }
       try {
         await this.#add(this.#app);
-        wait = PAUSE.first;
       } catch (error) {
-        this.#o.log.warn("spare.failed", { app: this.#app.name, error: Failure.from(error).message });
-        await pause(wait, this.#closed.promise);
-        wait = Math.min(wait * 2, PAUSE.longest);
+        this.#failed(this.#app, Failure.from(error).message);
       }
     }
   }
@@ -138,29 +175,28 @@ class Shelf {
     const outlet = new Outlet();
     const log = this.#o.log.child({ app: app.name });
     const server = await this.#o.start(app, log, (chunk) => outlet.take(chunk));
-    const spare = { server, recipe, outlet };
+    const old = setTimeout(() => {
+      this.#drop(spare);
+      this.#fill();
+    }, MAX_AGE);
+    const spare: Spare = { server, recipe, outlet, old };
     this.#spares.push(spare);
     log.info("spare.ready", { pid: server.pid });
-    const old = setTimeout(() => void server.stop(GRACES), MAX_AGE);
-    void server.exited.then(() => clearTimeout(old));
-    outlet.onConnected = () => clearTimeout(old);
-    const gone = (): boolean => {
-      const at = this.#spares.indexOf(spare);
-      if (at >= 0) this.#spares.splice(at, 1);
-      return at >= 0;
-    };
-    void server.exited.then(async ({ message }) => {
-      if (!gone() || this.#isClosed) return;
-      log.warn("spare.failed", { error: `it ${message} before anybody used it` });
-      await (this.#o.pause ?? Bun.sleep)(PAUSE.first, this.#closed.promise);
-      if (!this.#isClosed) this.#fill();
+    void server.exited.then(({ message }) => {
+      if (!this.#remove(spare) || this.#isClosed) return;
+      this.#failed(app, `it ${message} before anybody used it`);
+      this.#fill();
     });
+  }
+
+  #failed(app: AppConfig, error: string): void {
+    this.#failures++;
+    this.#o.log.warn("spare.failed", { app: app.name, error });
   }
 }
 
 /** Holds what a spare says until somebody takes it. One chunk: the rest waits in the pipe. */
 class Outlet {
-  onConnected: () => void = () => {};
   readonly #connected = Promise.withResolvers<void>();
   #to: StartOptions["onStdout"] | undefined;
 
@@ -171,7 +207,6 @@ class Outlet {
 
   connect(to: StartOptions["onStdout"]): void {
     this.#to = to;
-    this.onConnected();
     this.#connected.resolve();
   }
 }

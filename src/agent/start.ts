@@ -26,12 +26,12 @@ import { AppHealth } from "./health.ts";
 import { type AgentIdentity, loadIdentity } from "./join.ts";
 import { serverLedger } from "./ledger.ts";
 import { neededControllers } from "./limits.ts";
+import { packagesDirectory, pinnedTo } from "./package-pins.ts";
 import type { ServerProcess, StartOptions } from "./process.ts";
 import { ServerPool } from "./server-pool.ts";
 import { Servers } from "./servers.ts";
 import { Session } from "./session.ts";
 import { type AgentStatus, openStatusSocket } from "./status.ts";
-import { packagesDirectory, pinnedTo } from "./package-pins.ts";
 import { type AppPins, loadPins, type PinReport } from "./tool-pins.ts";
 
 export interface AgentOptions {

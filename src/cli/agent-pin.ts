@@ -17,11 +17,12 @@ export const pin = command({
     ...configFlag,
   },
   about: [
-    "Resolves the packages of apps that run through npx or uvx to exact versions, and installs each with a lock file (which has",
-    "the hash of every package) into the agent's data directory. From then on the agent runs that copy: nothing is downloaded",
-    "when a session starts, and nothing changes by itself. A server's host user can read its copy and not write it (unless it",
-    "is the agent's own user). Where the configuration asks for something else than what was pinned, the app does not start",
-    "until it is pinned again. Needs npm or uv, and the registry, now and not later. Install scripts of packages are left out.",
+    "Resolves the packages of apps that run through npx or uvx to exact versions, and installs each with a lock file",
+    "(which has the hash of every package) into the agent's data directory. From then on the agent runs that copy:",
+    "nothing is downloaded when a session starts, and nothing changes by itself. A server's host user can read its copy",
+    "and not write it (unless it is the agent's own user). Where the configuration asks for something else than what was",
+    "pinned, the app does not start until it is pinned again. Needs npm or uv, and the registry, now and not later.",
+    "Install scripts of packages are left out.",
   ].join("\n"),
   examples: ["sudo mcpgate agent pin", "sudo mcpgate agent pin everything --update", "mcpgate agent pin --list"],
   async run(context, { app, update, remove, list, config: path, format }) {
@@ -46,7 +47,9 @@ export const pin = command({
     await context.out.print(await render(format, shown, text));
     for (const { app: name, scripts, error } of results) {
       if (scripts !== undefined) {
-        context.out.notice(`${name}: install scripts were left out, of: ${scripts.join(", ")}; mcpgate agent check ${name}`);
+        context.out.notice(
+          `${name}: install scripts were left out, of: ${scripts.join(", ")}; mcpgate agent check ${name}`,
+        );
       }
       if (error !== undefined && format === "text") {
         context.out.error(new Failure(error.code, `${name}: ${error.message}`, { hint: error.hint }));

@@ -158,6 +158,8 @@ function targetAllowed(state: GateState, target: Target): boolean {
       if (target.of === "prompt") return state.allows("prompt", target.name);
       return state.allows(target.name.includes("{") ? "template" : "resource", target.name);
     case "listen":
+      // What a revision with `resources/subscribe` would ask by that.
+      if (target.uris.length > 0 && !state.allows("method", "resources/subscribe")) return false;
       return target.uris.every((uri) => state.allows("resource", uri));
     default:
       return true;

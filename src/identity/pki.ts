@@ -2,10 +2,18 @@
  * The proxy's own certificate authority and its server certificate, for a proxy that was given none. Loaded by the proxy
  * alone: the X.509 library and what it needs take a while to start.
  */
-import "./reflect.ts"; // before the X.509 library, which needs it while it loads
 import { isIP } from "node:net";
-import * as x509 from "@peculiar/x509";
+import type * as X509 from "@peculiar/x509";
 import { Failure } from "../errors.ts";
+
+/**
+ * The X.509 library wants its polyfill in place while it loads, and neither the bundler nor the runtime keeps the order of
+ * static imports where CommonJS is among them.
+ */
+async function library(): Promise<typeof X509> {
+  await import("reflect-metadata");
+  return import("@peculiar/x509");
+}
 
 /** A certificate or a CA with its private key (PKCS #8), both in PEM form. */
 export interface Credential {
@@ -25,6 +33,7 @@ const RENEW_DAYS = 60;
 
 /** A new CA: P-256, ten years. `clusterName` only tells people whose it is. `now`: milliseconds since the epoch. */
 export async function createCa(clusterName: string, now = Date.now()): Promise<Credential> {
+  const x509 = await library();
   const keys = await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serial(),
@@ -56,6 +65,7 @@ export interface LeafRequest {
 
 /** A server certificate. Throws `Failure("invalid")` on no name or one that is neither a host name nor an address. */
 export async function issueLeaf(request: LeafRequest): Promise<Credential> {
+  const x509 = await library();
   const { ca, names, now = Date.now(), days = MAX_LEAF_DAYS - BACKDATED_DAYS } = request;
   if (!(days > 0 && days <= MAX_LEAF_DAYS - BACKDATED_DAYS)) {
     throw new Failure("invalid", `a server certificate lasts at most ${MAX_LEAF_DAYS - BACKDATED_DAYS} days`);
@@ -88,10 +98,11 @@ export async function leafServes(
   certPem: string,
   need: { ca: Credential; names: readonly string[]; now?: number },
 ): Promise<boolean> {
+  const x509 = await library();
   const { ca, names, now = Date.now() } = need;
   const leaf = new x509.X509Certificate(certPem);
   const san = leaf.getExtension(x509.SubjectAlternativeNameExtension)?.names.toJSON() ?? [];
-  const spell = (list: x509.JsonGeneralName[]) =>
+  const spell = (list: X509.JsonGeneralName[]) =>
     JSON.stringify(list.map(({ type, value }) => `${type}:${value}`).sort());
   if (spell(san) !== spell(parseNames(names))) return false;
   if (leaf.notBefore.getTime() > now || leaf.notAfter.getTime() < now + RENEW_DAYS * DAY_MS) return false;
@@ -101,9 +112,9 @@ export async function leafServes(
 const LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?";
 const HOST_NAME = new RegExp(`^(?:\\*\\.)?${LABEL}(?:\\.${LABEL})*\\.?$`);
 
-function parseNames(names: readonly string[]): x509.JsonGeneralName[] {
+function parseNames(names: readonly string[]): X509.JsonGeneralName[] {
   if (names.length === 0) throw new Failure("invalid", "a server certificate needs a name");
-  const parsed = new Map<string, x509.JsonGeneralName>();
+  const parsed = new Map<string, X509.JsonGeneralName>();
   for (const name of names) {
     const plain = name.replace(/^\[(.*)\]$/, "$1").toLowerCase();
     if (isIP(plain) !== 0) {
@@ -130,10 +141,12 @@ function serial(): string {
 const newKey = () => crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
 
 async function encodeKey(key: CryptoKey): Promise<string> {
+  const x509 = await library();
   return `${x509.PemConverter.encode(await crypto.subtle.exportKey("pkcs8", key), "PRIVATE KEY")}\n`;
 }
 
 async function decodeKey(keyPem: string): Promise<CryptoKeyPair> {
+  const x509 = await library();
   const [der] = x509.PemConverter.decode(keyPem);
   if (der === undefined) throw new Failure("invalid", "not a private key in PEM form");
   const privateKey = await crypto.subtle.importKey("pkcs8", der, ALGORITHM, true, ["sign"]);
@@ -142,4 +155,4 @@ async function decodeKey(keyPem: string): Promise<CryptoKeyPair> {
   return { privateKey, publicKey };
 }
 
-const pem = (certificate: x509.X509Certificate): string => `${certificate.toString("pem")}\n`;
+const pem = (certificate: X509.X509Certificate): string => `${certificate.toString("pem")}\n`;

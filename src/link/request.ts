@@ -80,8 +80,7 @@ async function freshNonce(trust: Trust): Promise<string> {
 
 async function readBody(response: Response, trust: Trust): Promise<unknown> {
   const text = await readText(response, MAX_ANSWER);
-  if (text === undefined)
-    throw new Failure("unreachable", `the answer of ${formatHostPort(trust.proxy)} is too large`);
+  if (text === undefined) throw new Failure("unreachable", `the answer of ${formatHostPort(trust.proxy)} is too large`);
   try {
     return text === "" ? undefined : JSON.parse(text);
   } catch {

@@ -104,7 +104,9 @@ function completion(params: Params): Target {
   ref.refuseLookalikes(REF_KEYS);
   const prompt = ref.is("type", '"ref/prompt"');
   if (!prompt && !ref.is("type", '"ref/resource"')) throw new Fault(INVALID_PARAMS, `"ref" has an unknown type`);
-  const key = prompt ? "name" : "uri";
+  const [key, other] = prompt ? ["name", "uri"] : ["uri", "name"];
+  // A server may look at what is there, and not at the type.
+  if (ref.find(other) !== -1) throw new Fault(INVALID_PARAMS, `"ref" has both a "name" and a "uri"`);
   const name = ref.name(key, params.limits.maxNameChars);
   if (name === undefined) throw new Fault(INVALID_PARAMS, `"ref" has no "${key}"`);
   return { kind: "completion", of: prompt ? "prompt" : "resource", name };

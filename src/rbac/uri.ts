@@ -6,6 +6,8 @@
 const SCHEME = /^[a-z][a-z0-9+.-]*:/;
 /** Never raw in a URI or IRI: white space, controls, backslash (a slash to some), and what RFC 3986 leaves out. */
 const FORBIDDEN = /[\u0000-\u0020\u007f-\u009f\u2028\u2029"<>\\^`{|}]/;
+/** Scheme, host; without what may stand around the host. */
+const AUTHORITY = /^([^:]+:\/\/)(?:[^/?#]*@)?([^/?#]*?)(?::\d*)?(?=[/?#]|$)/;
 const EXPRESSION = /\{[^{}]*\}/g;
 /** Schemes of which the WHATWG URL parser knows more than RFC 3986 says. */
 const WEB = /^(?:https?|wss?|ftp):/;
@@ -34,12 +36,13 @@ export function canonicalTemplate(template: string): string | undefined {
 }
 
 /**
- * The forms in which a rule that denies looks at a canonical URI: servers drop fragments, queries and last slashes, and
- * none of them may be a way around a denied literal.
+ * The forms in which a rule that denies looks at a canonical URI: servers drop fragments, queries, last slashes, user
+ * names and ports, and take hosts in any case (RFC 3986, 6.2.2.1); none of them may be a way around a denied literal.
  */
 export function deniableForms(canonical: string): string[] {
   const forms = new Set([canonical]);
-  for (const cut of [/#.*$/s, /[?#].*$/s]) forms.add(canonical.replace(cut, ""));
+  forms.add(canonical.replace(AUTHORITY, (_, scheme: string, host: string) => scheme + host.toLowerCase()));
+  for (const form of [...forms]) for (const cut of [/#.*$/s, /[?#].*$/s]) forms.add(form.replace(cut, ""));
   for (const form of [...forms]) forms.add(form.replace(/\/+$/, ""));
   return [...forms];
 }

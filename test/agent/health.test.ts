@@ -48,3 +48,12 @@ test("one failure costs the next start nothing; from the second on it waits, lon
   health.ok("a");
   expect(health.waitMs("a")).toBe(0);
 });
+
+test("sessions that shared a server all tell of its end, and it counts once", () => {
+  const now = { ms: 0 };
+  const { health } = open(now);
+  for (let i = 0; i < 5; i++) health.failed("a", "the server exited with code 3", 77);
+  expect(health.waitMs("a")).toBe(0);
+  health.failed("a", "the server exited with code 3", 78);
+  expect(health.waitMs("a")).toBeGreaterThan(0);
+});

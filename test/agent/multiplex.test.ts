@@ -65,7 +65,10 @@ function introduced(s: ReturnType<typeof scene>, port: Port): void {
 test("a request keeps every byte but its id, and its answer gets the id back as it was written", () => {
   const s = scene();
   const [a, b] = [s.open("a"), s.open("b")];
-  s.say(a, '{"jsonrpc":"2.0", "method":"tools/call","params":{"name":"x","big":12345678901234567890},"id" : "\\u0061"}');
+  s.say(
+    a,
+    '{"jsonrpc":"2.0", "method":"tools/call","params":{"name":"x","big":12345678901234567890},"id" : "\\u0061"}',
+  );
   s.say(b, '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"y"}}');
   s.say(a, '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"z"}}');
   expect(s.toServer).toEqual([
@@ -216,9 +219,9 @@ test("subscriptions: told to whom they concern, taken back when nobody is left",
   updated("file:///a");
   expect([heard("a"), heard("b")]).toEqual([2, 3]);
   s.close(b);
-  expect(s.toServer.map((each) => JSON.parse(each)).filter(({ method }) => method === "resources/unsubscribe")).toEqual([
-    expect.objectContaining({ params: { uri: "file:///a" } }),
-  ]);
+  expect(s.toServer.map((each) => JSON.parse(each)).filter(({ method }) => method === "resources/unsubscribe")).toEqual(
+    [expect.objectContaining({ params: { uri: "file:///a" } })],
+  );
 });
 
 test("subscriptions/listen: the server's notifications carry the session's own id again", () => {

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import type { Exit, ServerProcess } from "../../src/agent/process.ts";
 import { NO_SECRETS } from "../../src/agent/secrets.ts";
 import { ServerPool } from "../../src/agent/server-pool.ts";
+import { Spares } from "../../src/agent/spares.ts";
 import type { AppConfig, McpConfig } from "../../src/config/config.ts";
 import { Failure } from "../../src/errors.ts";
 import { recordingLog } from "./scene.ts";
@@ -26,10 +27,7 @@ class FakeServer implements ServerProcess {
   readonly #answer: (message: Message) => object | undefined;
   stopped = false;
 
-  constructor(
-    onStdout: (chunk: Uint8Array) => void | Promise<void>,
-    answer: (message: Message) => object | undefined,
-  ) {
+  constructor(onStdout: (chunk: Uint8Array) => void | Promise<void>, answer: (message: Message) => object | undefined) {
     this.#onStdout = onStdout;
     this.#answer = answer;
   }
@@ -347,4 +345,32 @@ test("spares: started before anybody asked, handed over untouched with all that 
   await until(() => started.filter(({ stopped }) => !stopped).length === 2);
   expect(started.filter(({ stopped }) => !stopped).map(({ pid }) => pid)).toEqual([one.server.pid, two.server.pid]);
   await pool.close();
+});
+
+test("a spare that keeps dying is tried again, with growing pauses", async () => {
+  const pauses: number[] = [];
+  const { log } = recordingLog();
+  const enough = Promise.withResolvers<void>();
+  const spares = new Spares({
+    log,
+    recipeOf: () => "r",
+    async start(_, __, onStdout) {
+      const server = new FakeServer(onStdout, classic);
+      if (pauses.length === 2) throw new Failure("start_failed", "no");
+      queueMicrotask(() => server.die("exited with code 3"));
+      return server;
+    },
+    async pause(ms, stopped) {
+      pauses.push(ms);
+      if (pauses.length < 8) return;
+      enough.resolve();
+      await stopped;
+    },
+  });
+  spares.keep([
+    { ...{ name: "a", labels: {}, description: "", shared: false }, mcp: { command: "x", args: [], warm: 1 } },
+  ]);
+  await enough.promise;
+  expect(pauses).toEqual([1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000]);
+  await spares.close();
 });

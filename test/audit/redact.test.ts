@@ -115,7 +115,10 @@ describe("what is a secret by its shape", () => {
     [`${longPem.replaceAll("\n", "\\n")} and then`, "<redacted> and then"],
     [`${longPem}\nand then`, "<redacted>\nand then"],
     ["echo -----BEGIN PRIVATE KEY-----; rm -rf /", "echo <redacted>; rm -rf /"],
-    ["-----BEGIN PRIVATE KEY-----; rm -rf / #-----END PRIVATE KEY-----", "<redacted>; rm -rf / #-----END PRIVATE KEY-----"],
+    [
+      "-----BEGIN PRIVATE KEY-----; rm -rf / #-----END PRIVATE KEY-----",
+      "<redacted>; rm -rf / #-----END PRIVATE KEY-----",
+    ],
     ["postgres://bob:hunter2@db:5432/x", "postgres://bob:<redacted>@db:5432/x"],
     ["redis://:hunter2@h", "redis://:<redacted>@h"],
     [`x ${"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0"}.c2ln y`, "x <redacted> y"],

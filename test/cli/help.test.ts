@@ -195,6 +195,7 @@ Commands:
   start   run the agent in the foreground
   status  show what the agent on this host does
   check   start each app, and say what is wrong
+  pin     install the packages of npx and uvx apps once, and run those copies
 
 \`mcpgate agent COMMAND --help\` tells more about one.
 `,
@@ -256,6 +257,35 @@ Examples:
   sudo mcpgate agent check
   sudo mcpgate agent check everything
   mcpgate agent check --format=json
+`,
+
+  "agent pin": `\
+install the packages of npx and uvx apps once, and run those copies
+
+Usage: mcpgate agent pin [APP] [options]
+
+Resolves the packages of apps that run through npx or uvx to exact versions, and installs each with a lock file
+(which has the hash of every package) into the agent's data directory. From then on the agent runs that copy:
+nothing is downloaded when a session starts, and nothing changes by itself. A server's host user can read its copy
+and not write it (unless it is the agent's own user). Where the configuration asks for something else than what was
+pinned, the app does not start until it is pinned again. Needs npm or uv, and the registry, now and not later.
+Install scripts of packages are left out.
+
+Arguments:
+  APP  one app of the configuration; all of them unless told
+
+Options:
+  --update                 resolve again what is pinned already
+  --remove                 let the app run what its configuration says again
+  --list                   show what is pinned, and change nothing
+  --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -c, --config=FILE        configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help               show this text
+
+Examples:
+  sudo mcpgate agent pin
+  sudo mcpgate agent pin everything --update
+  mcpgate agent pin --list
 `,
 
   proxy: `\

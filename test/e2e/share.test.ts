@@ -36,7 +36,9 @@ afterAll(async () => {
 });
 
 const status = async (): Promise<{ sessions: { sid: string; app: string; user: string; pid: number }[] }> =>
-  JSON.parse(await cluster.place.ok(["agent", "status", "--format=json", `--config=${cluster.place.path("agent.yaml")}`]));
+  JSON.parse(
+    await cluster.place.ok(["agent", "status", "--format=json", `--config=${cluster.place.path("agent.yaml")}`]),
+  );
 
 /** Of the sessions on an app. */
 const pids = async (app: string): Promise<number[]> =>
@@ -135,7 +137,10 @@ test("a server that is killed: every session that shared it hears of it, and goe
 
 test("a spare waits before anybody asks, and another takes its place", async () => {
   const ready = (): string[] =>
-    cluster.agent.stderr().split("\n").filter((line) => line.includes("spare.ready"));
+    cluster.agent
+      .stderr()
+      .split("\n")
+      .filter((line) => line.includes("spare.ready"));
   await eventually(() => ready().length > 0);
   await using client = new RawClient(cluster, "alice", "warm");
   await client.initialize();

@@ -233,12 +233,18 @@ test("what the server said in vain is summed up at the end", () => {
   ]);
 });
 
+test("who may not subscribe may not listen to resources either, and may to lists", () => {
+  const session = openSession({ tools: ["*"] }, { methods: ["resources/subscribe"] });
+  const listen = (id: number, notifications: object) =>
+    session.client(request(id, "subscriptions/listen", { notifications })).toServer.length;
+  expect(listen(1, { resourceSubscriptions: ["x://a"] })).toBe(0);
+  expect(listen(2, { toolsListChanged: true })).toBe(1);
+});
+
 test("what a subscription names is told in an event that the proxy takes", () => {
   const session = openSession({ tools: ["*"] });
   const uris = Array.from({ length: 100 }, (_, i) => `file:///${i}/${"x".repeat(4000)}`);
-  const step = session.client(
-    request(1, "subscriptions/listen", { notifications: { resourceSubscriptions: uris } }),
-  );
+  const step = session.client(request(1, "subscriptions/listen", { notifications: { resourceSubscriptions: uris } }));
   expect(step.toServer).toHaveLength(1);
   expect(JSON.stringify(step.events).length).toBeLessThan(64 * 1024);
   expect(step.events[0]?.details).toMatchObject({ of: 100, resources: uris.slice(0, 8) });

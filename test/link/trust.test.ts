@@ -1,4 +1,3 @@
-import "../../src/identity/reflect.ts"; // the X.509 library wants it, and Bun loads what is CommonJS first
 import { afterAll, expect, test } from "bun:test";
 import { spkiPin } from "../../src/identity/pin.ts";
 import { createCa, issueLeaf } from "../../src/identity/pki.ts";
@@ -27,7 +26,10 @@ const pin = spkiPin(ours.certPem);
 test.each([
   ["alone", ours.certPem],
   ["with another CA behind it", `${ours.certPem}\n${theirs.certPem}`],
-  ["with another CA behind it, called something else", `${ours.certPem}\n${theirs.certPem.replaceAll(" CERT", " TRUSTED CERT")}`],
+  [
+    "with another CA behind it, called something else",
+    `${ours.certPem}\n${theirs.certPem.replaceAll(" CERT", " TRUSTED CERT")}`,
+  ],
 ])("the pinned CA %s vouches for nobody else", async (_, answer) => {
   caPem = answer;
   const trusted = await fetchPinnedCa(proxy, pin);

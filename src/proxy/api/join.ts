@@ -3,7 +3,9 @@ import type { Hono } from "hono";
 import * as v from "valibot";
 import { recordEvents } from "../../audit/store.ts";
 import { Failure } from "../../errors.ts";
-import { joinAgent } from "../../store/agents.ts";
+import { locked, lockOn } from "../../rbac/lock.ts";
+import { findAgent, joinAgent } from "../../store/agents.ts";
+import { activeLocks } from "../../store/locks.ts";
 import { inTransaction } from "../../store/store.ts";
 import { checkToken } from "../../store/tokens.ts";
 import { type ApiEnv, proofOf, remoteOf } from "./actor.ts";
@@ -32,6 +34,13 @@ export function joinRoutes(app: Hono<ApiEnv>, deps: ApiDeps): void {
     try {
       const agent = await inTransaction(store, async (tx) => {
         const token = await checkToken(tx, body.token, { type: "app", now: now() });
+        const locks = await activeLocks(tx, now());
+        // By the name that its key goes by, too: another name is no way out.
+        const known = await findAgent(tx, { jkt: key.jkt });
+        for (const agent of [body.name, ...(known === undefined ? [] : [known.name])]) {
+          const lock = lockOn(locks, { agent });
+          if (lock !== undefined) throw locked(lock);
+        }
         const joined = await joinAgent(tx, { name: body.name, jkt: key.jkt, publicJwk: key.publicJwk, now: now() });
         const details = { agent_id: joined.id, token_id: token.id };
         await recordEvents(tx, [{ event: "agent.join", agent: joined.name, success: true, remote, details }], now());

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { generateKeyPair } from "../../../src/identity/keys.ts";
 import { findAgent } from "../../../src/store/agents.ts";
+import { putLock } from "../../../src/store/locks.ts";
 import { type Fixture, OUTSIDE, openFixture } from "./fixture.ts";
 
 let f: Fixture;
@@ -60,6 +61,19 @@ test("no agent without a good token, and each failed try is in the audit log wit
   for (const text of [JSON.stringify(await f.events()), f.logged.join("")]) {
     for (const { token } of [expired, revoked]) expect(text).not.toContain(token);
   }
+});
+
+test("a locked agent stays locked: it joins under no other name, and nobody under its own", async () => {
+  const { token } = await addToken();
+  const key = await generateKeyPair();
+  expect((await join({ token, key })).status).toBe(200);
+  const spec = { name: undefined, kind: "agent", target: "host-a", message: "stolen", expiresAt: undefined } as const;
+  await putLock(f.store, spec, { replace: false, createdBy: "uid:0", now: f.clock.now });
+  for (const attempt of [join({ token, key, name: "host-b" }), join({ token, key }), join({ token })]) {
+    expect((await attempt).body.error).toMatchObject({ code: "locked", message: expect.stringContaining("stolen") });
+  }
+  expect((await findAgent(f.store, { jkt: key.jkt }))?.name).toBe("host-a");
+  expect((await f.events("agent.join")).slice(1)).toMatchObject(Array(3).fill({ success: false }));
 });
 
 test("a token without a proof of the key registers nothing", async () => {

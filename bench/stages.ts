@@ -123,6 +123,13 @@ function json(): void {
       gate.fromServer(answer);
     };
     add("gate", `a call of ${name} and its small answer, with their events`, best(once, Math.min(calls, 5_000)), "µs");
+    const args = encoder.encode(JSON.stringify({ text: "x".repeat(bytes) }));
+    add(
+      "audit",
+      `redact arguments of ${name}`,
+      best(() => redactArguments(args), Math.min(calls, 5_000)),
+      "µs",
+    );
     add(
       "link",
       `frame of ${name}`,

@@ -237,12 +237,22 @@ test("several lines in one write", async () => {
 });
 
 test("a session that asks while it is handed something is not told to wait for itself", async () => {
-  const { pool, session } = scene({ share: "user" });
+  const big = { result: { x: "y".repeat(1 << 20) } };
+  const { pool, session } = scene({ share: "user" }, ({ method }) => (method === "initialize" ? { result: {} } : big));
   const writable: boolean[] = [];
-  const one = await session("alice", () => void writable.push(one.server.writable));
+  const first = Promise.withResolvers<void>();
+  const one = await session("alice", () => {
+    writable.push(one.server.writable);
+    return writable.length === 1 ? first.promise : undefined;
+  });
   one.say(initialize());
-  await tick();
-  expect(writable).toEqual([true]);
+  for (let id = 2; id < 6; id++) one.say(call(id));
+  expect(one.server.writable).toBe(false);
+  const drained = one.server.drain();
+  first.resolve();
+  await drained;
+  await until(() => one.heard.length === 5);
+  expect(writable).toEqual([true, true, true, true, true]);
   await pool.close();
 });
 

@@ -78,6 +78,13 @@ const NOT_FOR_SHARED = new Set([
 ]);
 const LIST_CHANGES = new Set(["tools", "prompts", "resources"].map((list) => `notifications/${list}/list_changed`));
 
+/** With the handshake. */
+const REVISIONS = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+
+/** The revision that a handshake is done with: where the client wants one that nobody knows, servers offer their last. */
+export const handshakeRevision = (wanted: unknown): string =>
+  REVISIONS.find((each) => each === wanted) ?? "2025-11-25";
+
 const nothing = (): Routed => ({ toServer: [], toPorts: [], junk: [] });
 
 export class Multiplex {
@@ -133,6 +140,11 @@ export class Multiplex {
       step.toServer.push(this.#ask("logging/setLevel", { level: after }));
     }
     return step;
+  }
+
+  /** A request that every server answers, if only with an error. */
+  probe(): Uint8Array {
+    return this.#ask("ping", {});
   }
 
   // --- from a session ---
@@ -196,7 +208,7 @@ export class Multiplex {
     }
     this.#waiting = [{ port, id, idText }];
     const params = {
-      protocolVersion: memberAt(bytes, ["params", "protocolVersion"]),
+      protocolVersion: handshakeRevision(memberAt(bytes, ["params", "protocolVersion"])),
       capabilities: {},
       clientInfo: { name: "mcpgate", version: VERSION },
     };

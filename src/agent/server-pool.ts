@@ -6,6 +6,7 @@ import type { AppConfig } from "../config/config.ts";
 import type { Log } from "../log.ts";
 import { memberAt, textAt, withText } from "../mcp/members.ts";
 import type { Message } from "../mcp/message.ts";
+import { handshakeRevision } from "./multiplex.ts";
 import type { ServerProcess, StartOptions } from "./process.ts";
 import type { Occasion, Servers } from "./servers.ts";
 import { START_TIMEOUT_S } from "./session-limits.ts";
@@ -14,9 +15,6 @@ import { Spares } from "./spares.ts";
 
 /** Seconds that a shared server stays without sessions, unless told. */
 export const LINGER_S = 300;
-/** Revisions with the handshake; a server that is asked for another offers the last of them. */
-const REVISIONS = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
-const LAST_REVISION = "2025-11-25";
 /** Neither the handshake nor what came after it. */
 const PLAIN: Era = "plain";
 const PROTOCOL_VERSION = ["params", "_meta", "io.modelcontextprotocol/protocolVersion"] as const;
@@ -204,8 +202,7 @@ class Group {
 function eraOf(message: Message, now: Era | undefined): Era | undefined {
   if (message.kind === "response") return undefined;
   if (message.kind === "request" && message.method === "initialize") {
-    const revision = String(memberAt(message.bytes, ["params", "protocolVersion"]));
-    return REVISIONS.includes(revision) ? revision : LAST_REVISION;
+    return handshakeRevision(memberAt(message.bytes, ["params", "protocolVersion"]));
   }
   if (now !== undefined) return undefined;
   return memberAt(message.bytes, PROTOCOL_VERSION) === undefined ? PLAIN : MODERN;

@@ -27,7 +27,12 @@ export interface SharedServerOptions {
   startTimeoutMs: number;
   /** It takes no further sessions. Once. */
   onRetired(): void;
+  /** Milliseconds; 10 s unless told. */
+  probeMs?: number;
 }
+
+/** A server that says nothing for so long while it is asked whether it is there gets no new sessions. Milliseconds. */
+const PROBE_MS = 10_000;
 
 export class SharedServer {
   /** Undefined: nothing was said yet that would decide it. */
@@ -41,6 +46,7 @@ export class SharedServer {
   #spoke = false;
   #asked: number | undefined;
   #idle: ReturnType<typeof setTimeout> | undefined;
+  #probe: ReturnType<typeof setTimeout> | undefined;
 
   /** `process`: nothing was written to it yet. Its stdout is to come to `onStdout`. */
   constructor(process: ServerProcess, options: SharedServerOptions) {
@@ -61,6 +67,8 @@ export class SharedServer {
 
   onStdout(chunk: Uint8Array): void {
     this.#spoke = true;
+    clearTimeout(this.#probe);
+    this.#probe = undefined;
     for (const line of this.#lines.push(chunk)) this.#apply(this.#multiplex.fromServer(line));
   }
 
@@ -68,7 +76,18 @@ export class SharedServer {
     clearTimeout(this.#idle);
     const port = this.#multiplex.open();
     this.#ends.set(port, end);
+    this.#ask();
     return port;
+  }
+
+  /** One that hangs would hang for all who come. It may only be busy, so those who are there stay. */
+  #ask(): void {
+    if (!this.#spoke || this.era === undefined || this.#probe !== undefined) return;
+    this.#process.write(this.#multiplex.probe());
+    this.#probe = setTimeout(() => {
+      this.#o.log.warn("server.silent", { pid: this.#process.pid });
+      this.retire();
+    }, this.#o.probeMs ?? PROBE_MS);
   }
 
   leave(port: Port): void {
@@ -121,6 +140,7 @@ export class SharedServer {
 
   #onExit(exit: Exit): void {
     clearTimeout(this.#idle);
+    clearTimeout(this.#probe);
     this.#retire();
     for (const end of [...this.#ends.values()]) end.ended(exit);
     this.#ends.clear();

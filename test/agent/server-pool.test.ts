@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import type { Exit, ServerProcess } from "../../src/agent/process.ts";
 import { NO_SECRETS } from "../../src/agent/secrets.ts";
 import { ServerPool } from "../../src/agent/server-pool.ts";
+import { SharedEnd, SharedServer } from "../../src/agent/shared-server.ts";
 import { Spares } from "../../src/agent/spares.ts";
 import type { AppConfig, McpConfig } from "../../src/config/config.ts";
 import { Failure } from "../../src/errors.ts";
@@ -159,7 +160,7 @@ test("another revision and another era get a process of their own; unknown revis
   const both = ({ method, params }: Message): object => ({ result: { method, ...params } });
   const { pool, session, started } = scene({ share: "app" }, both);
   const opened = [];
-  for (const revision of ["2025-11-25", "2024-11-05", "2027-01-01", "2025-11-25"]) {
+  for (const revision of ["2027-01-01", "2024-11-05", "2025-11-25", "2024-11-05"]) {
     const each = await session();
     each.say(initialize(revision));
     await tick();
@@ -199,8 +200,8 @@ test("a server that doesn't know server/discover is asked once, and then does th
   }
   expect(started).toHaveLength(1);
   expect(started[0]?.seen.map(({ method }) => method)).toEqual([
-    ...["server/discover", "initialize", "notifications/initialized"],
-    ...["tools/call", "tools/call", "tools/call"],
+    ...["server/discover", "initialize", "notifications/initialized", "tools/call"],
+    ...["ping", "tools/call", "ping", "tools/call"],
   ]);
   await pool.close();
 });
@@ -281,6 +282,35 @@ test("a server that dies ends all its sessions, each after what it was told; the
   await session();
   expect(started).toHaveLength(2);
   await pool.close();
+});
+
+test("a server that hangs gets no new sessions once it was asked in vain; those who are there stay", async () => {
+  let hangs = false;
+  const { log } = recordingLog();
+  const retired = Promise.withResolvers<void>();
+  const process = new FakeServer(
+    (chunk) => server.onStdout(chunk),
+    (message) => (hangs ? undefined : classic(message)),
+  );
+  const server: SharedServer = new SharedServer(process, {
+    ...{ onePerson: true, log, lingerMs: 1000, startTimeoutMs: 1000, probeMs: 20 },
+    onRetired: () => retired.resolve(),
+  });
+  server.era = "2025-11-25";
+  const end = () =>
+    new SharedEnd(server, {
+      ...{ onStdout: () => {}, onePerson: true, eraOf: () => undefined, serverOf: () => server },
+      ...{ known: () => undefined, onUnknown: () => {} },
+    });
+  const first = end();
+  first.write(Buffer.from(`${JSON.stringify({ jsonrpc: "2.0", ...initialize() })}\n`));
+  end();
+  expect(process.seen.at(-1)?.method).toBe("ping");
+  hangs = true;
+  end();
+  await retired.promise;
+  expect(process.stopped).toBe(false);
+  await server.stop();
 });
 
 test("without sessions it stays for the time that linger says", async () => {

@@ -82,8 +82,7 @@ const LIST_CHANGES = new Set(["tools", "prompts", "resources"].map((list) => `no
 const REVISIONS = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
 /** The revision that a handshake is done with: where the client wants one that nobody knows, servers offer their last. */
-export const handshakeRevision = (wanted: unknown): string =>
-  REVISIONS.find((each) => each === wanted) ?? "2025-11-25";
+export const handshakeRevision = (wanted: unknown): string => REVISIONS.find((each) => each === wanted) ?? "2025-11-25";
 
 const nothing = (): Routed => ({ toServer: [], toPorts: [], junk: [] });
 

@@ -9,6 +9,7 @@ import { MAX_TEXT } from "../link/protocol.ts";
 import type { ServerCertificate } from "./certificates.ts";
 import { remoteAddress, trustedNetworks } from "./remote.ts";
 import { type Endpoint, Socket, type SocketData } from "./socket.ts";
+import { Strangers } from "./strangers.ts";
 
 /** A WebSocket's end, or what answers the request. */
 export type Route = Endpoint | (() => Response | Promise<Response>);
@@ -109,6 +110,7 @@ interface ListenOptions {
 
 function listen({ at, certificate, route, remote, sockets }: ListenOptions): Bun.Server<SocketData> {
   const { host, port } = at;
+  const strangers = new Strangers();
   try {
     return Bun.serve<SocketData>({
       hostname: host,
@@ -121,8 +123,11 @@ function listen({ at, certificate, route, remote, sockets }: ListenOptions): Bun
         const found = route(request, peer);
         if (found === undefined) return new Response("starting", { status: 503 });
         if (typeof found === "function") return found();
-        const data = { socket: undefined, endpoint: found, remote: remote(request, peer) };
+        const from = remote(request, peer);
+        if (!strangers.enter(from)) return new Response("too many connections\n", { status: 429 });
+        const data = { socket: undefined, endpoint: found, remote: from, known: () => strangers.leave(from) };
         if (server.upgrade(request, { data })) return undefined;
+        strangers.leave(from);
         return new Response("this address takes WebSockets only\n", { status: 426, headers: { upgrade: "websocket" } });
       },
       websocket: {

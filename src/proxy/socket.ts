@@ -18,6 +18,8 @@ export interface SocketData {
   socket: Socket | undefined;
   endpoint: Endpoint;
   remote: string;
+  /** To be called once, when the other side has proved who it is, or is gone. */
+  known(): void;
 }
 
 /** What a timer can count: 2^31 - 1. */
@@ -31,6 +33,7 @@ export class Socket {
   readonly #ws: Ws;
   readonly #endpoint: Endpoint;
   readonly #timer: ReturnType<typeof setTimeout>;
+  #known = false;
   #expiry: ReturnType<typeof setTimeout> | undefined;
   #state: "challenged" | "answering" | "open" | "closed" = "challenged";
   /** The other end's socket of the same session: frames go there as they are. */
@@ -93,6 +96,7 @@ export class Socket {
       this.#endpoint.onAnswer(this, message).then(
         () => {
           if (this.#state === "answering") this.#state = "open";
+          this.#becomeKnown();
         },
         (error: unknown) => this.refuse(error),
       );
@@ -107,10 +111,17 @@ export class Socket {
     if (this.#state !== "closed") this.#ended();
   }
 
+  #becomeKnown(): void {
+    if (this.#known) return;
+    this.#known = true;
+    this.#ws.data.known();
+  }
+
   #ended(): void {
     this.#state = "closed";
     clearTimeout(this.#timer);
     clearTimeout(this.#expiry);
+    this.#becomeKnown();
     this.#endpoint.onClose(this);
   }
 }

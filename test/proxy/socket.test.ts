@@ -12,7 +12,7 @@ function scene(maxAnswer: number) {
     onClose: () => {},
   };
   const ws = {
-    data: { socket: undefined, endpoint, remote: "192.0.2.1" },
+    data: { socket: undefined, endpoint, remote: "192.0.2.1", known: () => {} },
     sendText: (text: string) => void said.push(text),
     close: () => {},
   } as unknown as Ws;

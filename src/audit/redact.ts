@@ -63,7 +63,11 @@ interface Bounds {
 /** A copy of `value` within bounds. Recursion ends with the depth. */
 function visit(value: unknown, bounds: Bounds): unknown {
   const { depth, budget } = bounds;
-  if (typeof value === "string") return clip(withoutSecrets(value), budget);
+  if (typeof value === "string") {
+    // Of a long text only the beginning is shown; a secret that begins there is looked for a good way beyond it.
+    const head = budget === undefined ? value : value.slice(0, LOOKED_AT);
+    return clip(withoutSecrets(head), budget, value.length - head.length);
+  }
   if (typeof value !== "object" || value === null) {
     if (budget !== undefined) budget.chars -= 8;
     return value;
@@ -110,12 +114,17 @@ const isKept = (value: unknown): boolean => value !== null && typeof value !== "
 
 const isSpent = ({ budget }: Bounds): boolean => budget !== undefined && budget.chars <= 0;
 
-function clip(text: string, budget: { chars: number } | undefined): string {
+/** `beyond`: characters that come after `text` and are not shown in any case. */
+function clip(text: string, budget: { chars: number } | undefined, beyond = 0): string {
   if (budget === undefined) return text;
   const room = Math.max(0, Math.min(budget.chars, 256));
   budget.chars -= Math.min(text.length, room) + 4;
-  return text.length <= room ? text : `${text.slice(0, room)}<${text.length - room} more>`;
+  const more = Math.max(0, text.length - room) + beyond;
+  return more === 0 ? text : `${text.slice(0, room)}<${more} more>`;
 }
+
+/** Characters of one text that a preview reads. */
+const LOOKED_AT = 4096;
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);

@@ -78,11 +78,20 @@ const NOT_FOR_SHARED = new Set([
 ]);
 const LIST_CHANGES = new Set(["tools", "prompts", "resources"].map((list) => `notifications/${list}/list_changed`));
 
+const CLIENT_INFO = { name: "mcpgate", version: VERSION };
+
 /** With the handshake. */
 const REVISIONS = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
 /** The revision that a handshake is done with: where the client wants one that nobody knows, servers offer their last. */
 export const handshakeRevision = (wanted: unknown): string => REVISIONS.find((each) => each === wanted) ?? "2025-11-25";
+
+/** What each request says where there is no handshake. */
+const STATELESS = {
+  "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+  "io.modelcontextprotocol/clientCapabilities": {},
+  "io.modelcontextprotocol/clientInfo": CLIENT_INFO,
+};
 
 const nothing = (): Routed => ({ toServer: [], toPorts: [], junk: [] });
 
@@ -141,9 +150,11 @@ export class Multiplex {
     return step;
   }
 
-  /** A request that every server answers, if only with an error. */
-  probe(): Uint8Array {
-    return this.#ask("ping", {});
+  /** A request that any server answers, if only with an error, and that changes nothing; undefined where there is none. */
+  probe(modern: boolean): Uint8Array | undefined {
+    if (this.#initialized !== undefined) return this.#ask("ping", {});
+    // The one that leaves open which era a server is in: a ping would decide it for some.
+    return modern ? this.#ask("server/discover", { _meta: STATELESS }) : undefined;
   }
 
   // --- from a session ---
@@ -209,7 +220,7 @@ export class Multiplex {
     const params = {
       protocolVersion: handshakeRevision(memberAt(bytes, ["params", "protocolVersion"])),
       capabilities: {},
-      clientInfo: { name: "mcpgate", version: VERSION },
+      clientInfo: CLIENT_INFO,
     };
     step.toServer.push(this.#ask("initialize", params));
   }

@@ -10,7 +10,8 @@ import { handshakeRevision } from "./multiplex.ts";
 import type { ServerProcess, StartOptions } from "./process.ts";
 import type { Occasion, Servers } from "./servers.ts";
 import { START_TIMEOUT_S } from "./session-limits.ts";
-import { type Era, MODERN, SharedEnd, SharedServer } from "./shared-server.ts";
+import { SharedEnd } from "./shared-end.ts";
+import { type Era, MODERN, SharedServer } from "./shared-server.ts";
 import { Spares } from "./spares.ts";
 
 /** Seconds that a shared server stays without sessions, unless told. */

@@ -184,6 +184,16 @@ test("one handshake, in our name and without capabilities; later sessions get it
   });
 });
 
+test("whether it is there is asked in a way that decides nothing", () => {
+  const random = () => "t";
+  const fresh = new Multiplex({ onePerson: true, random });
+  expect(fresh.probe(false)).toBeUndefined();
+  const modern = JSON.parse(text(fresh.probe(true)));
+  expect(modern.method).toBe("server/discover");
+  expect(modern.params._meta["io.modelcontextprotocol/protocolVersion"]).toBe("2026-07-28");
+  expect(fresh.fromServer({ bytes: line('{"jsonrpc":"2.0","id":1,"result":{}}') }).toPorts).toEqual([]);
+});
+
 test("what the server asks gets an error, a ping its answer, and what nobody can be told nobody hears", () => {
   const s = scene();
   const a = s.open("a");

@@ -43,7 +43,7 @@ test("lists, calls, prompts, resources, progress and cancellation", async () => 
   expect((await client.readResource({ uri: "note://welcome" })).contents).toMatchObject([{ uri: "note://welcome" }]);
 
   const seen: number[] = [];
-  const count = { name: "slow_count", arguments: { to: 3, step_ms: 20 } };
+  const count = { name: "slow_count", arguments: { to: 3, step_ms: 150 } };
   await client.callTool(count, { onprogress: ({ progress }) => void seen.push(progress) });
   expect(seen).toEqual([1, 2, 3]);
 

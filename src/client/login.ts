@@ -120,12 +120,9 @@ export async function acceptInvite(options: InviteOptions): Promise<{ user: stri
 
 /** `https://HOST[:PORT]/web/invite#CODE`: the code is in the fragment, which no server and no log ever sees. */
 function parseInvite(text: string): { proxy: HostPort; invite: string } {
-  let url: URL | undefined;
-  try {
-    url = new URL(text);
-  } catch {}
+  const url = URL.parse(text);
   const invite = url?.hash.slice(1) ?? "";
-  if (url === undefined || url.protocol !== "https:" || url.pathname !== "/web/invite" || invite === "") {
+  if (url === null || url.protocol !== "https:" || url.pathname !== "/web/invite" || invite === "") {
     throw new Failure("usage", "this is not an invite URL", {
       hint: "quote it whole: mcpgate client accept-invite 'https://HOST/web/invite#CODE'",
     });

@@ -32,8 +32,15 @@ async function oneSession(use: (client: RawClient) => Promise<void>, app = "echo
   await use(client);
   expect(await client.end()).toEqual({ code: 0, stderr: "" });
   const isNew = ({ sid }: AuditEvent): boolean => !known.has(sid);
+  // The end of the session is the proxy's own event: the agent's may come after it.
+  const whole = (found: AuditEvent[]): boolean => {
+    const requests = found.filter(({ event }) => event === "mcp.session.request");
+    const answered = new Set(found.map(({ request }) => request));
+    const ended = found.some(({ event }) => event === "mcp.session.end");
+    return ended && requests.length > 0 && requests.every(({ uid }) => answered.has(uid));
+  };
   const events = await cluster.eventsOnce(
-    (found) => found.filter(isNew).some(({ event }) => event === "mcp.session.end"),
+    (found) => whole(found.filter(isNew)),
     "--user=bob",
     "--event=mcp.session.start,mcp.session.end,mcp.session.request,mcp.session.response,mcp.session.notification",
   );

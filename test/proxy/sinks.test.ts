@@ -50,10 +50,11 @@ const record = (...users: string[]) =>
     users.map((user) => ({ event: "user.login" as const, user })),
     1,
   );
+/** Of whole lines: the file may be read while a batch is being written. */
 const usersIn = (text: string) =>
   text
-    .trimEnd()
     .split("\n")
+    .slice(0, -1)
     .map((line) => (JSON.parse(line) as AuditEvent).user);
 async function until(done: () => boolean): Promise<void> {
   for (const end = performance.now() + 5_000; !done(); await Bun.sleep(2)) {

@@ -181,8 +181,12 @@ describe("stdout", () => {
     expect(JSON.parse(new TextDecoder().decode(value))).toMatchObject({ id: 1, result: {} });
     // `head` is gone by now, or soon
     await eventually(async () => {
-      child.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", id: crypto.randomUUID(), method: "ping" })}\n`);
-      await child.stdin.flush();
+      try {
+        await child.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", id: crypto.randomUUID(), method: "ping" })}\n`);
+        await child.stdin.flush();
+      } catch (error) {
+        expect((error as { code?: string }).code).toBe("EPIPE"); // the client has ended, and its shell not yet
+      }
       return child.exitCode !== null;
     });
     expect(await child.stderr.text()).not.toContain("    at ");

@@ -42,7 +42,7 @@ const build = (...args) => must(bin("bun"), ["build.ts", ...args], { stdio: ["ig
 
 /** Shows the tests' output as it comes, and ends with the count on a line of its own. */
 async function runTests() {
-  const child = spawn(bin("bun"), ["test", "--parallel=3", "--timeout=20000"], {
+  const child = spawn(bin("bun"), ["test", "--parallel=2", "--timeout=20000"], {
     cwd: root,
     shell,
     stdio: ["ignore", "inherit", "pipe"],

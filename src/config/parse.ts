@@ -6,7 +6,8 @@ import { Failure } from "../errors.ts";
 import { sinkFaults, toProxyAudit, toSpool } from "./audit.ts";
 import type { AppConfig, Config, Limits, ProxyConfig } from "./config.ts";
 import { dotted, locate, type Path } from "./positions.ts";
-import { type ConfigFile, type FileApp, fileSchema } from "./schema.ts";
+import { type ConfigFile, fileSchema } from "./schema.ts";
+import type { FileApp } from "./schema-app.ts";
 
 export interface ParseConfigOptions {
   /** Absolute; relative paths in the text start from its directory. */

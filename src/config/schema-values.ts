@@ -1,0 +1,158 @@
+/** The kinds of values in a configuration file: what they may be, and what is said where they are not. */
+import * as v from "valibot";
+import { parseDuration } from "./duration.ts";
+import { parseHostPort } from "./host-port.ts";
+import { nearest } from "./nearest.ts";
+import { parseSize } from "./size.ts";
+
+/** Sections of a Teleport file that mcpgate has no use for; they load when they say `enabled: false`. */
+export const FOREIGN_SERVICES = [
+  ...["auth_service", "ssh_service", "kubernetes_service", "db_service", "windows_desktop_service"],
+  ...["linux_desktop_service", "discovery_service", "okta_service", "jamf_service", "debug_service"],
+  ...["metrics_service", "tracing_service", "relay_service"],
+] as const;
+
+export const isMapping = (input: unknown): boolean =>
+  typeof input === "object" && input !== null && !Array.isArray(input);
+
+// valibot's strictObject takes an empty list for an object, hence the check before it
+export function mapping<const E extends v.ObjectEntries>(entries: E) {
+  return v.pipe(
+    v.custom<Record<string, unknown>>(
+      isMapping,
+      (issue) => `expected a mapping (key: value), got ${shown(issue.input)}`,
+    ),
+    v.strictObject(entries, (issue) => {
+      if (issue.expected !== "never") return `is required\nadd there: ${issue.expected?.replaceAll('"', "")}: VALUE`;
+      const keys = Object.keys(entries).filter((key) => !(FOREIGN_SERVICES as readonly string[]).includes(key));
+      const near = nearest(String(issue.input), Object.keys(entries));
+      return `unknown key\n${near === undefined ? `keys here: ${keys.join(", ")}` : `did you mean: ${near}`}`;
+    }),
+  );
+}
+
+export const text = v.pipe(
+  v.string((issue) => `expected a string, got ${shown(issue.input)}`),
+  v.check((value) => !value.includes("\0"), "holds a NUL character"),
+);
+export const filled = v.pipe(text, v.nonEmpty("is empty"));
+export const words = v.array(text, (issue) => `expected a list, got ${shown(issue.input)}`);
+export const texts = v.pipe(
+  v.custom<Record<string, unknown>>(isMapping, (issue) => `expected a mapping (key: value), got ${shown(issue.input)}`),
+  v.record(v.string(), text),
+);
+
+/** YAML 1.1 spellings too: files written for Teleport use them. */
+export const flag = v.pipe(
+  v.union(
+    [v.boolean(), v.picklist(["yes", "no", "on", "off", "true", "false"])],
+    (issue) => `expected true or false, got ${shown(issue.input)}`,
+  ),
+  v.transform((value) => value === true || value === "yes" || value === "on" || value === "true"),
+);
+
+export function oneOf<const T extends string>(choices: readonly T[], fold: (value: string) => string) {
+  return v.pipe(
+    text,
+    v.transform(fold),
+    v.picklist(choices, (issue) => {
+      const near = nearest(String(issue.input), choices);
+      const hint = near === undefined ? "" : `\ndid you mean: ${near}`;
+      return `expected ${choices.join(", ")}, got ${shown(issue.input)}${hint}`;
+    }),
+  );
+}
+
+export function address(o: { defaultHost?: string; defaultPort?: number; zero?: boolean }) {
+  return v.pipe(
+    text,
+    v.rawTransform(({ dataset, addIssue, NEVER }) => {
+      const parsed = parseHostPort(dataset.value, o);
+      const wrong =
+        typeof parsed === "string"
+          ? parsed
+          : parsed.port === 0 && !o.zero
+            ? `"${dataset.value}" has port 0`
+            : undefined;
+      if (typeof parsed !== "string" && wrong === undefined) return parsed;
+      addIssue({ message: `${wrong}\nlike mcpgate.example.com:443` });
+      return NEVER;
+    }),
+  );
+}
+
+/** Seconds, up to ten years. */
+export const age = v.pipe(
+  text,
+  v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    const seconds = parseDuration(dataset.value);
+    if (seconds !== undefined) return seconds;
+    addIssue({ message: `${shown(dataset.value)} is no duration\nlike 12h, 30d or 365d` });
+    return NEVER;
+  }),
+);
+
+/** Bytes. */
+export const size = v.pipe(
+  text,
+  v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    const bytes = parseSize(dataset.value);
+    if (bytes !== undefined && bytes >= 1024 * 1024) return bytes;
+    addIssue({ message: `${shown(dataset.value)} is no size from 1MiB\nlike 256MiB or 10GiB` });
+    return NEVER;
+  }),
+);
+
+export const exactly = (value: string): string => value;
+
+export const duration = v.pipe(
+  text,
+  v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    const seconds = parseDuration(dataset.value);
+    if (seconds !== undefined && seconds <= 86400) return seconds;
+    addIssue({ message: `${shown(dataset.value)} is no duration from 1s to 24h\nlike 90s, 10m or 1h` });
+    return NEVER;
+  }),
+);
+
+export const absolute = v.pipe(text, v.startsWith("/", "is not an absolute path"));
+
+export function number(min: number, max: number, whole = false) {
+  const what = whole ? "a whole number" : "a number";
+  const message = (issue: { input: unknown }): string =>
+    `expected ${what} from ${min} to ${max}, got ${shown(issue.input)}`;
+  const ranged = v.pipe(v.number(message), v.minValue(min, message), v.maxValue(max, message));
+  return whole ? v.pipe(ranged, v.integer(message)) : ranged;
+}
+export const count = number(1, 1_000_000, true);
+
+/** Seconds; `0s` is at once. */
+export const grace = v.pipe(
+  text,
+  v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    const seconds = dataset.value === "0s" ? 0 : parseDuration(dataset.value);
+    if (seconds !== undefined && seconds <= 300) return seconds;
+    addIssue({ message: `${shown(dataset.value)} is no duration up to 5m\nlike 2s or 30s` });
+    return NEVER;
+  }),
+);
+
+/** Seconds; `0s` is at once. */
+export const linger = v.pipe(
+  text,
+  v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    const seconds = dataset.value === "0s" ? 0 : parseDuration(dataset.value);
+    if (seconds !== undefined && seconds <= 86400) return seconds;
+    addIssue({ message: `${shown(dataset.value)} is no duration up to 24h\nlike 90s, 5m or 1h` });
+    return NEVER;
+  }),
+);
+
+/** A value as it reads in a message; long ones cut. */
+export function shown(input: unknown): string {
+  if (input === null || input === undefined) return "nothing";
+  if (Array.isArray(input)) return "a list";
+  if (typeof input === "object") return "a mapping";
+  const json = JSON.stringify(input);
+  return json.length > 60 ? `${json.slice(0, 57)}…"` : json;
+}

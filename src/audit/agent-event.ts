@@ -74,11 +74,12 @@ export function parseAgentLine(line: string): ParsedLine | string {
   } catch {
     return "not JSON";
   }
+  const said = (value as { event?: unknown } | null)?.event;
+  const parsed = v.safeParse(typeof said === "string" && isOfChain(said) ? ofChain : inSession, value);
+  if (parsed.success) return { event: value as AgentEvent, fault: undefined };
   const has = v.safeParse(placed, value);
   if (!has.success) return issueText(has.issues[0]);
-  const schema = isOfChain(has.output.event) ? ofChain : inSession;
-  const parsed = v.safeParse(schema, value);
-  return { event: value as AgentEvent, fault: parsed.success ? undefined : issueText(parsed.issues[0]) };
+  return { event: value as AgentEvent, fault: issueText(parsed.issues[0]) };
 }
 
 const issueText = (issue: v.BaseIssue<unknown>): string => `${v.getDotPath(issue) ?? "event"}: ${issue.type}`;

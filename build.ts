@@ -5,21 +5,12 @@
 import { createHash } from "node:crypto";
 import { mkdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
-
-const PLATFORMS = [
-  "linux-x64",
-  "linux-arm64",
-  "linux-x64-musl",
-  "linux-arm64-musl",
-  "darwin-x64",
-  "darwin-arm64",
-  "windows-x64",
-] as const;
+import { PLATFORMS, type Platform, programName } from "./src/proxy/platforms.ts";
 
 const dist = join(import.meta.dir, "dist");
 mkdirSync(dist, { recursive: true });
 
-async function build(outfile: string, platform?: (typeof PLATFORMS)[number]): Promise<void> {
+async function build(outfile: string, platform?: Platform): Promise<void> {
   // A name of its own until it is whole: a build that fails or is interrupted leaves the last good binary in place.
   const partial = `${outfile}.building`;
   const result = await Bun.build({
@@ -51,7 +42,7 @@ async function build(outfile: string, platform?: (typeof PLATFORMS)[number]): Pr
 if (process.argv.includes("--all")) {
   const sums: string[] = [];
   for (const platform of PLATFORMS) {
-    const name = `mcpgate-${platform}${platform.startsWith("windows") ? ".exe" : ""}`;
+    const name = programName(platform);
     await build(join(dist, name), platform);
     const hash = createHash("sha256").update(await Bun.file(join(dist, name)).bytes());
     sums.push(`${hash.digest("hex")}  ${name}\n`);

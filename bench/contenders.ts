@@ -1,8 +1,9 @@
 /** Who is measured: the same server behind each of them, reached by the same driver. */
-import { openSync } from "node:fs";
+import { openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { createCa, issueLeaf } from "../src/identity/pki.ts";
 import type { Cluster } from "./cluster.ts";
-import { descendants, freePort, type Service, startService } from "./processes.ts";
+import { descendants, eventually, freePort, type Service, startService } from "./processes.ts";
 import { type Command, Session } from "./session.ts";
 
 export interface Contender {
@@ -55,6 +56,55 @@ export function floor(program: string, server: string[], dir: string): Contender
     stop: async () => {
       await agent.stop();
       await proxy.stop();
+    },
+  };
+}
+
+export const RUNTIME = "floor in Bun";
+
+/** `runtime-floor.ts`, with a CA and a certificate of the run's own. */
+export async function runtimeFloor(server: string[], dir: string): Promise<Contender> {
+  const [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map((name) => join(dir, `runtime-${name}`)) as [
+    string,
+    string,
+    string,
+  ];
+  const authority = await createCa("bench");
+  const leaf = await issueLeaf({ ca: authority, names: ["127.0.0.1"] });
+  writeFileSync(ca, authority.certPem);
+  writeFileSync(cert, leaf.certPem);
+  writeFileSync(key, leaf.keyPem, { mode: 0o600 });
+  const argv = [process.execPath, join(import.meta.dir, "runtime-floor.ts")];
+  const start = async (name: string, ...args: string[]) => {
+    const log = join(dir, `runtime-${name}.log`);
+    writeFileSync(log, "");
+    const service = startService({ argv: [...argv, name, ...args], env: { PATH }, cwd: dir, log });
+    const said = () => /^.+(?=\n)/.exec(readFileSync(log, "utf8"))?.[0];
+    try {
+      return { service, said: await eventually(said, 10_000, `${RUNTIME}: ${name}`) };
+    } catch (error) {
+      await service.stop();
+      throw error;
+    }
+  };
+  const proxy = await start("proxy", cert, key);
+  const url = `wss://127.0.0.1:${proxy.said}`;
+  const agent = await start("agent", url, ca, ...server);
+  const log = openSync(join(dir, "runtime-client.log"), "a");
+  return {
+    name: RUNTIME,
+    startMs: 10_000,
+    share: 1,
+    command: () => ({ argv: [...argv, "client", url, ca], env: { PATH }, cwd: dir, log }),
+    roles: (session) => ({
+      client: [session.pid],
+      proxy: [proxy.service.pid],
+      agent: [agent.service.pid],
+      server: descendants(agent.service.pid),
+    }),
+    stop: async () => {
+      await agent.service.stop();
+      await proxy.service.stop();
     },
   };
 }

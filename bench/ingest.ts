@@ -10,7 +10,7 @@ import { type ChainEnd, chainLines, GENESIS } from "../src/audit/chain.ts";
 import { ingest } from "../src/audit/ingest.ts";
 import { newUid } from "../src/audit/uid.ts";
 import type { AuditEvent } from "../src/event.ts";
-import { fromAgent, parseMessage } from "../src/link/protocol.ts";
+import { encodeFromAgent, parseFromAgent } from "../src/link/protocol.ts";
 import { openStoreThread } from "../src/proxy/store-thread.ts";
 import { joinAgent } from "../src/store/agents.ts";
 import { openStore } from "../src/store/open.ts";
@@ -46,10 +46,10 @@ function batch(size: number): string {
     end,
   );
   end = made.end;
-  return JSON.stringify({ t: "events", last: end.n, items: made.lines });
+  return encodeFromAgent({ t: "events", last: end.n, lines: made.lines.join("\n") });
 }
 
-async function measure(size: number, take: (items: string[]) => Promise<unknown>): Promise<string> {
+async function measure(size: number, take: (lines: string) => Promise<unknown>): Promise<string> {
   const turns: number[] = [];
   /** The longest turn while one batch was under way. */
   const stalls: number[] = [];
@@ -62,15 +62,15 @@ async function measure(size: number, take: (items: string[]) => Promise<unknown>
     if (on) setImmediate(turn);
   };
   const texts = Array.from({ length: BATCHES }, () => batch(size));
-  await take(JSON.parse(texts[0] ?? "{}").items); // warm
+  await take((texts[0] ?? "").replace(/^.*\n/, "")); // warm
   const began = performance.now();
   [last, lastWaited] = [performance.now(), waited()];
   setImmediate(turn);
   for (const text of texts.slice(1)) {
     await Bun.sleep(1);
-    const message = parseMessage(fromAgent, text);
+    const message = parseFromAgent(text);
     if (message?.t !== "events") throw new Error("no batch");
-    await take(message.items);
+    await take(message.lines);
     await Bun.sleep(1);
     stalls.push(Math.max(...turns.splice(0)));
   }
@@ -91,12 +91,14 @@ for (const size of [10, 100, 200, 500]) {
     } else if (where === "main thread") {
       const store = await openStore(join(dir, "db"));
       const agent = await prepare(store);
-      console.log(`${size} events, ${where}: ${await measure(size, (items) => ingest(store, agent, items, 0))}`);
+      console.log(
+        `${size} events, ${where}: ${await measure(size, (lines) => ingest(store, agent, lines.split("\n"), 0))}`,
+      );
       await store.destroy();
     } else {
       const thread = await openStoreThread(join(dir, "db"));
       const agent = await prepare(thread.store);
-      console.log(`${size} events, ${where}: ${await measure(size, (items) => thread.ingest(agent, items, 0))}`);
+      console.log(`${size} events, ${where}: ${await measure(size, (lines) => thread.ingest(agent, lines, 0))}`);
       await thread.store.destroy();
     }
     rmSync(dir, { recursive: true });

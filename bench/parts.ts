@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { measureCost, measureStore } from "./audit.ts";
 import * as calls from "./calls.ts";
 import { Cluster } from "./cluster.ts";
-import { type Contender, direct, floor, ours } from "./contenders.ts";
+import { type Contender, direct, floor, ours, runtimeFloor } from "./contenders.ts";
 import type { Native } from "./native.ts";
 import { PEERS, startPeer } from "./peers.ts";
 import type { Part, Plan } from "./plan.ts";
@@ -92,13 +92,14 @@ export class Parts {
     if (node !== undefined) await this.#node(node, cluster);
   }
 
-  /** Direct, the floor and ours, as far as they are wanted, before that server. */
-  #ownContenders(server: string[], cluster: Cluster | undefined, app: string): Contender[] {
+  /** Direct, the floors and ours, as far as they are wanted, before that server. */
+  async #ownContenders(server: string[], cluster: Cluster | undefined, app: string): Promise<Contender[]> {
     const { contenders } = this.#plan;
     const dir = this.#folder("calls");
     const found: Contender[] = [];
     if (contenders.has("direct")) found.push(direct(server, dir));
     if (contenders.has("floor")) found.push(floor(this.#native.floor, server, dir));
+    if (contenders.has("runtime")) found.push(await runtimeFloor(server, this.#folder(`runtime-${app}`)));
     if (cluster !== undefined) found.push(ours(cluster, app));
     for (const contender of found) this.#stops.push(() => contender.stop());
     return found;
@@ -106,7 +107,7 @@ export class Parts {
 
   async #everything(cluster: Cluster | undefined): Promise<void> {
     const plan = this.#plan;
-    const contenders = this.#ownContenders([this.#native.echo], cluster, "bench");
+    const contenders = await this.#ownContenders([this.#native.echo], cluster, "bench");
     for (const name of plan.contenders.has("peers") ? PEERS : []) {
       try {
         const peer = await startPeer(name, this.#native, this.#folder("calls"));
@@ -144,7 +145,7 @@ export class Parts {
   /** With a server as most are: what a person would notice. The native one shows what is ours. */
   async #node(server: string[], cluster: Cluster | undefined): Promise<void> {
     const plan = this.#plan;
-    const standing = new Standing(this.#ownContenders(server, cluster, "node"));
+    const standing = new Standing(await this.#ownContenders(server, cluster, "node"));
     try {
       const rows = await calls.measureSequential(standing, plan);
       for (const depth of [16, 256]) rows.push(await calls.measurePipelined(standing, depth, plan));

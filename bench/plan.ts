@@ -15,7 +15,7 @@ export const PARTS = [
   "audit",
 ] as const;
 export type Part = (typeof PARTS)[number];
-export const CONTENDERS = ["direct", "floor", "mcpgate", "peers"] as const;
+export const CONTENDERS = ["direct", "floor", "runtime", "mcpgate", "peers"] as const;
 
 export interface Plan extends Amount {
   parts: Set<Part>;

@@ -9,7 +9,7 @@ export class Spool {
   onAppend; previous = undefined; pending = 0; acked = 0; bytes = 0;
   static open() { return new Spool(); }
   append() {} begin() {} ack() {} close() {}
-  next() { return { first: 1, items: [] }; }
+  next() { return { first: 1, count: 0, lines: "" }; }
 }`;
 
 const src = join(import.meta.dir, "../src");
@@ -30,6 +30,7 @@ export async function buildBinary(outfile: string, { audit }: { audit: boolean }
     minify: { syntax: true, whitespace: true, identifiers: false },
     bytecode: true,
     format: "esm",
+    splitting: true,
     plugins: audit
       ? []
       : [

@@ -87,8 +87,9 @@ function clean(fields: LogFields): [string, string | number | boolean][] {
 }
 
 function jsonLine(time: Date, severity: string, event: string, fields: LogFields): string {
-  const entries = Object.fromEntries(clean(fields));
-  return `${JSON.stringify({ ...entries, time: time.toISOString(), severity, event })}\n`;
+  const always = { time: time.toISOString(), severity, event };
+  // Twice: they come first, and no field takes their place.
+  return `${JSON.stringify({ ...always, ...Object.fromEntries(clean(fields)), ...always })}\n`;
 }
 
 function textLine(time: Date, severity: string, event: string, fields: LogFields): string {

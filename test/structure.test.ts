@@ -18,6 +18,7 @@ test("the map has one line for each file, and none for a file that is not there"
  */
 const MAY_IMPORT: Record<string, string[]> = {
   config: [],
+  systemd: ["config"],
   mcp: [],
   rbac: ["config"],
   gate: ["mcp", "rbac"],
@@ -25,13 +26,15 @@ const MAY_IMPORT: Record<string, string[]> = {
   store: ["config", "rbac", "identity"],
   audit: ["config", "store", "identity"],
   link: ["config", "identity"],
-  agent: ["link", "audit", "identity", "gate", "mcp", "rbac", "config"],
-  proxy: ["link", "audit", "identity", "store", "rbac", "config"],
-  client: ["link", "identity", "mcp", "config"],
+  observe: ["config", "mcp"],
+  agent: ["link", "audit", "observe", "identity", "gate", "mcp", "rbac", "config", "systemd"],
+  proxy: ["link", "audit", "observe", "identity", "store", "rbac", "config"],
+  client: ["link", "observe", "identity", "mcp", "config"],
+  doctor: ["client", "agent", "link", "identity", "config"],
   demo: ["client", "config", "agent"],
-  cli: ["agent", "proxy", "client", "demo", "audit", "config", "identity", "rbac"],
+  cli: ["agent", "proxy", "client", "demo", "doctor", "audit", "config", "identity", "rbac", "systemd"],
 };
-const BASE = new Set(["errors.ts", "log.ts", "event.ts", "fold.ts", "terminal.ts", "version.ts"]);
+const BASE = new Set(["errors.ts", "log.ts", "event.ts", "fold.ts", "libc.ts", "terminal.ts", "version.ts"]);
 
 const imports = (file: string): string[] => {
   const text = readFileSync(join(src, file), "utf8");

@@ -45,6 +45,7 @@ export async function checkApps({ service, only, self, log, stopped, packages }:
     await Promise.race([all(), stopped]);
   } finally {
     containment.killAll();
+    await servers.close();
     await containment.close();
   }
   return results;

@@ -10,7 +10,9 @@ import { LineSplitter } from "../mcp/lines.ts";
 import { DEFAULT_CODEC_LIMITS } from "../mcp/message.ts";
 import { VERSION } from "../version.ts";
 import type { Person } from "./host-login.ts";
+import { Junk } from "./junk.ts";
 import type { ServerProcess } from "./process.ts";
+import { NO_SECRETS, type Secrets } from "./secrets.ts";
 import type { Servers } from "./servers.ts";
 import { START_TIMEOUT_S } from "./session-limits.ts";
 
@@ -34,11 +36,11 @@ export interface Problem {
 
 const HANDSHAKE = "2025-11-25";
 const STATELESS = "2026-07-28";
-/** Bytes of a line of junk that are shown. */
-const SHOWN = 80;
 
 interface Answer {
   id?: unknown;
+  /** Of a message that is no answer, but a question of the server's, or our own come back. */
+  method?: unknown;
   result?: Record<string, unknown>;
   error?: { code?: number; message?: string };
 }
@@ -46,8 +48,10 @@ interface Answer {
 export async function checkApp(app: AppConfig, servers: Servers, person: Person, log: Log): Promise<CheckResult> {
   const problems: Problem[] = [];
   const found: Omit<CheckResult, "app" | "ok" | "problems"> = {};
+  let secrets = NO_SECRETS;
   try {
     const classic = await speak(app, servers, person, log, (server) => handshake(server, found));
+    secrets = classic.secrets;
     problems.push(...classic.problems);
     // Where it could not even be started, or died, the other era has nothing to add.
     if (classic.fault === undefined || classic.fault.code === "timeout" || classic.fault.code === "invalid") {
@@ -59,7 +63,7 @@ export async function checkApp(app: AppConfig, servers: Servers, person: Person,
   } catch (error) {
     problems.unshift(problemOf(Failure.from(error)));
   }
-  return { app: app.name, ok: problems.length === 0, ...found, problems };
+  return secrets.maskValue({ app: app.name, ok: problems.length === 0, ...found, problems });
 }
 
 const problemOf = ({ message, hint }: Failure): Problem => ({ message, ...(hint === undefined ? {} : { hint }) });
@@ -72,7 +76,9 @@ async function handshake(server: Conversation, found: Partial<CheckResult>): Pro
     clientInfo: { name: "mcpgate", version: VERSION },
   });
   found.ms = Math.round(performance.now() - began);
-  if (typeof protocolVersion === "string") found.revision = protocolVersion;
+  if (typeof protocolVersion !== "string")
+    throw new Failure("invalid", "its answer to initialize has no protocolVersion");
+  found.revision = protocolVersion;
   nameServer(found, serverInfo);
   server.tell("notifications/initialized");
   countTools(found, await server.ask("tools/list", {}));
@@ -115,15 +121,20 @@ async function speak(
   person: Person,
   log: Log,
   talk: (server: Conversation) => Promise<void>,
-): Promise<{ fault?: Failure; problems: Problem[] }> {
+): Promise<{ fault?: Failure; problems: Problem[]; secrets: Secrets }> {
   const lines = new LineSplitter(DEFAULT_CODEC_LIMITS.maxBytes);
-  const junk: string[] = [];
-  const waiting = new Map<number, (answer: Answer) => void>();
+  const junk = new Junk();
+  const waiting = new Map<number, { method: string; resolve: (answer: Answer) => void }>();
   const take = (bytes: Uint8Array): void => {
     const text = new TextDecoder().decode(bytes).trim();
     const message = parse(text);
-    if (message === undefined) junk.push(text);
-    else if (typeof message.id === "number") waiting.get(message.id)?.(message);
+    if (message === undefined) {
+      junk.add(text);
+      return;
+    }
+    const asked = typeof message.id === "number" ? waiting.get(message.id) : undefined;
+    // A server's own questions have ids of their own, which may be the same; none of them is what only clients ask.
+    if (message.method === undefined || message.method === asked?.method) asked?.resolve(message);
   };
   const sid = crypto.randomUUID();
   const server = await servers.start(app, {
@@ -141,21 +152,23 @@ async function speak(
     tell: (method) => send({ method }),
     async ask(method, params) {
       const id = ++asked;
-      const answered = new Promise<Answer>((resolve) => waiting.set(id, resolve));
+      const answered = new Promise<Answer>((resolve) => waiting.set(id, { method, resolve }));
       send({ id, method, params });
-      const answer = await Promise.race([answered, server.exited, late(until - performance.now())]);
+      const answer = await Promise.race([answered, server.exited, junk.flood, late(until - performance.now())]);
       if (answer === undefined) throw silent(server, method, seconds);
       if ("message" in answer) throw died(server, answer.message, answer.code);
-      if (answer.error === undefined) return answer.result ?? {};
+      if (answer.method !== undefined) throw echoed(method);
+      if (answer.error === undefined) return resultOf(answer, method);
       if (id > 1) return {};
       throw new Failure("invalid", `it answers ${method} with an error: ${answer.error.message ?? answer.error.code}`);
     },
   };
+  const { secrets } = server;
   try {
     await talk(conversation);
-    return { problems: junkProblem(junk) };
+    return { problems: junk.problems(secrets), secrets };
   } catch (error) {
-    return { fault: Failure.from(error), problems: junkProblem(junk) };
+    return { fault: Failure.from(error), problems: junk.problems(secrets), secrets };
   } finally {
     await server.stop({ inputMs: 500, termMs: 500 });
   }
@@ -182,24 +195,25 @@ const silent = (server: ServerProcess, method: string, seconds: number): Failure
     hint: "where it only is slow to start, raise mcp.limits.start_timeout",
   });
 
+/** Code `start_failed`: the other era has nothing to add. */
+const echoed = (method: string): Failure =>
+  new Failure("start_failed", `it is no MCP server: it sends back what it is sent (${method}) instead of an answer`, {
+    hint: "see what mcp.command and mcp.args start: cat and shells do that",
+  });
+
 function died(server: ServerProcess, how: string, code: number | null): Failure {
   const words = server.stderrTail().join("\n");
   const hint = /docker daemon|docker\.sock/i.test(words)
     ? "is docker running, and is the host user in its group? try: docker info"
-    : code === 127
-      ? "a script that it starts didn't find a command: set PATH in mcp.env"
-      : "try its command by hand, as its host user";
+    : /^bwrap: /m.test(words)
+      ? "is each path of mcp.sandbox there, and may the host user make namespaces? try: bwrap --unshare-user --ro-bind / / true"
+      : code === 127
+        ? "a script that it starts didn't find a command: set PATH in mcp.env"
+        : "try its command by hand, as its host user";
   return new Failure("start_failed", `the server ${how}${lastWords(server)}`, { hint });
 }
 
-function junkProblem(junk: string[]): Problem[] {
-  const first = junk.find((text) => text !== "") ?? junk[0];
-  if (first === undefined) return [];
-  const lines = junk.length === 1 ? "a line" : `${junk.length} lines`;
-  return [
-    {
-      message: `it prints ${lines} on stdout that MCP knows nothing of, such as ${JSON.stringify(first.slice(0, SHOWN))}`,
-      hint: "they are dropped, and each is an event in the audit log: a server logs to stderr",
-    },
-  ];
+function resultOf({ result }: Answer, method: string): Record<string, unknown> {
+  if (typeof result === "object" && result !== null && !Array.isArray(result)) return result;
+  throw new Failure("invalid", `its answer to ${method} has neither a result nor an error`);
 }

@@ -15,7 +15,7 @@ import { homeGroup, killGroup, openGroups, removeGroup } from "./cgroup.ts";
 import { becomeSubreaper, reap } from "./libc.ts";
 import { type Controller, enableControllers, type LimitPlan, limitGroup } from "./limits.ts";
 import { isOwnChild } from "./own-child.ts";
-import { kill, loadStat, ownChildren, readPids, startedWith } from "./process-tree.ts";
+import { descendantsOf, kill, loadStat, ownChildren, readPids, startedWith } from "./process-tree.ts";
 
 /** In each server's environment: what its descendants are known by. */
 export const MARKER = "MCPGATE_SERVER";
@@ -133,10 +133,14 @@ export class Containment {
     await this.#endFled();
   }
 
-  /** At once: everything that any server started. */
+  /** At once, in this very call: everything that any server started, however deep below it. */
   killAll(): void {
     if (this.group !== undefined) killGroup(this.group);
     this.#live.clear();
+    // Again for what was forked while the list was read; one that is killed forks no more.
+    for (let round = 0; round < 3; round++) {
+      for (const { pid, zombie } of descendantsOf(process.pid)) if (!zombie) kill(pid);
+    }
     this.sweep();
   }
 

@@ -13,6 +13,7 @@ import { backoff } from "../link/backoff.ts";
 import { type Connection, dial } from "../link/dial.ts";
 import {
   AGENT_CONTROL_PATH,
+  encodeFromAgent,
   type FromAgent,
   HEARTBEAT_LOST_MS,
   HOLD_AFTER_MS,
@@ -46,7 +47,7 @@ export interface ControlOptions {
   onLocked(failure: Failure): void;
 }
 
-const BATCH_ITEMS = 200;
+const BATCH_EVENTS = 200;
 /** Events that come together travel together. */
 const BATCH_DELAY_MS = 50;
 /** What was stored is signed within that time, all of it at once. */
@@ -55,12 +56,13 @@ const HEAD_DELAY_MS = 1_000;
 export class Control {
   readonly #options: ControlOptions;
   #connection: Connection | undefined;
+  #connects = 0;
   #stopped = false;
   #lastHeard = 0;
   #watch: ReturnType<typeof setInterval> | undefined;
   #shipTimer: ReturnType<typeof setTimeout> | undefined;
   #shipping = false;
-  /** The last line of the batch under way, and of what the proxy has stored. */
+  /** The batch under way, and the last one that the proxy has stored. */
   #sent: string | undefined;
   #stored: string | undefined;
   #headTimer: ReturnType<typeof setTimeout> | undefined;
@@ -74,6 +76,11 @@ export class Control {
   constructor(options: ControlOptions) {
     this.#options = options;
     options.spool.onAppend = () => this.#shipSoon();
+  }
+
+  /** How often the proxy took the hello. */
+  get connects(): number {
+    return this.#connects;
   }
 
   get up(): boolean {
@@ -91,7 +98,7 @@ export class Control {
   }
 
   send(message: FromAgent): void {
-    this.#connection?.sendText(message);
+    this.#connection?.sendText(encodeFromAgent(message));
   }
 
   /** Runs until `stop`. A connection that is lost is dialled again, at once and then with growing pauses. */
@@ -103,7 +110,7 @@ export class Control {
       if (wait > 0) await this.#pause(wait);
       if (this.#stopped) return;
       try {
-        const lost = await this.#connect();
+        const { lost } = await this.#connect();
         attempt = -1;
         if (lostAt !== undefined) log.warn("control.regained", { after_ms: Math.round(performance.now() - lostAt) });
         const reason = await lost;
@@ -141,8 +148,8 @@ export class Control {
     this.#connection?.close("the agent stops");
   }
 
-  /** Resolves, once the proxy took the hello, with the promise of the connection's end. */
-  async #connect(): Promise<Promise<string>> {
+  /** Resolves once the proxy took the hello; `lost` with why the connection has ended. */
+  async #connect(): Promise<{ lost: Promise<string> }> {
     const { trust, agent, key, log } = this.#options;
     const lost = Promise.withResolvers<string>();
     const connection = await dial({
@@ -167,16 +174,18 @@ export class Control {
       onClose: (_from, reason) => lost.resolve(reason),
     });
     this.#connection = connection;
+    this.#connects += 1;
     this.#shipping = false;
     this.#ship();
     clearInterval(this.#watch);
     this.#watch = setInterval(() => {
       if (performance.now() - this.#lastHeard > HEARTBEAT_LOST_MS) connection.close("the proxy is silent");
     }, 1_000);
-    return lost.promise.finally(() => {
+    const ended = lost.promise.finally(() => {
       clearInterval(this.#watch);
       if (this.#connection === connection) this.#connection = undefined;
     });
+    return { lost: ended };
   }
 
   #onMessage(connection: Connection, message: ToAgent): boolean {
@@ -230,21 +239,21 @@ export class Control {
     clearTimeout(this.#shipTimer);
     this.#shipTimer = undefined;
     if (this.#shipping || !this.up) return;
-    const { first, items } = this.#options.spool.next(BATCH_ITEMS, MAX_BATCH);
-    if (items.length === 0) {
+    const { first, count, lines } = this.#options.spool.next(BATCH_EVENTS, MAX_BATCH);
+    if (count === 0) {
       this.#shipped?.resolve();
       return;
     }
     this.#shipping = true;
-    this.#sent = items.at(-1);
-    this.send({ t: "events", last: first + items.length - 1, items });
+    this.#sent = lines;
+    this.send({ t: "events", last: first + count - 1, lines });
   }
 
   /** `final`: nothing will be appended any more. One that is lost on the way is made good by the next. */
   async #sendHead(final: boolean): Promise<void> {
     clearTimeout(this.#headTimer);
     this.#headTimer = undefined;
-    const end = this.#stored === undefined ? undefined : endAt(this.#stored);
+    const end = this.#stored === undefined ? undefined : endAt(this.#stored.slice(this.#stored.lastIndexOf("\n") + 1));
     if (end === undefined) return;
     try {
       this.send({ t: "events.head", head: await signHead({ ...end, final }, this.#options.key) });

@@ -34,6 +34,7 @@ export function runExecChild(): number {
     throw new Failure("usage", "__exec is started by the agent only", { hint: "mcpgate agent start --help" });
   }
   try {
+    loadLibc(); // while there are no orders yet
     become(loadOrders());
   } catch (error) {
     const { step, code, message } = error instanceof Stop ? error : new Stop("session", "internal", text(error));

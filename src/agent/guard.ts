@@ -11,16 +11,17 @@
  */
 import { closeSync, fstatSync } from "node:fs";
 import type { Log } from "../log.ts";
+import { createNotifier, giveSigns, type Notifier } from "../systemd/notify.ts";
 import { watchTerminal } from "../terminal.ts";
 import { killGroup, removeGroup } from "./cgroup.ts";
 import { becomeSubreaper, closeOnExec, openPipe, reap } from "./libc.ts";
 import { descendantsOf, kill, loadStat, startedWith } from "./process-tree.ts";
 
-/** In the agent's environment: the guard's pid. */
-const GUARD_VARIABLE = "MCPGATE_GUARD";
+/** In the agent's environment: the guard's pid, and within how many milliseconds systemd wants a sign of life. */
+const [GUARD_VARIABLE, WATCHDOG_VARIABLE] = ["MCPGATE_GUARD", "MCPGATE_WATCHDOG_MS"];
 /** The agent's end of the pipe whose other end only the guard holds. */
 const LIFE_FD = 3;
-/** Where the agent tells the guard its control group. */
+/** Where the agent tells the guard its control group, and what systemd is to hear, which believes the guard only. */
 const TELL_FD = 4;
 
 const END_MS = 5_000;
@@ -34,12 +35,14 @@ export interface GuardOptions {
   argv: string[];
   env: Record<string, string | undefined>;
   log: Log;
+  /** To systemd, where it started us. */
+  notifier: Notifier;
   /** A signal to pass on, as it comes. */
   onSignal(take: (signal: NodeJS.Signals) => void): void;
 }
 
 /** Resolves with the exit code: the agent's own when it ended by itself, 1 when it was killed while it was stopping. */
-export async function runGuard({ argv, env, log, onSignal }: GuardOptions): Promise<number> {
+export async function runGuard({ argv, env, log, notifier, onSignal }: GuardOptions): Promise<number> {
   becomeSubreaper();
   let stopping = false;
   let worker: Worker | undefined;
@@ -56,8 +59,10 @@ export async function runGuard({ argv, env, log, onSignal }: GuardOptions): Prom
   });
   for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, MAX_PAUSE_MS)) {
     const began = performance.now();
-    worker = startWorker(argv, env);
+    worker = startWorker(argv, env, notifier);
     const code = await worker.child.exited;
+    // Otherwise the signs of life are the agent's own, which the guard passes on.
+    const stopSigns = giveSigns(notifier);
     await endTree(worker.group());
     worker.release();
     const { signalCode } = worker.child;
@@ -65,7 +70,9 @@ export async function runGuard({ argv, env, log, onSignal }: GuardOptions): Prom
     if (signalCode === null && code <= 2) return code;
     if (stopping) return 1;
     if (performance.now() - began > HEALTHY_MS) pause = FIRST_PAUSE_MS;
-    log.error("agent.died", { how: signalCode ?? `exit code ${code}`, restart_ms: pause });
+    const how = signalCode ?? `exit code ${code}`;
+    log.error("agent.died", { how, restart_ms: pause });
+    notifier.status(`the agent died (${how}), and is started again`);
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, pause);
       wake = () => {
@@ -73,9 +80,13 @@ export async function runGuard({ argv, env, log, onSignal }: GuardOptions): Prom
         resolve();
       };
     });
+    stopSigns();
     if (stopping) return 1;
   }
 }
+
+/** A line of the agent's. */
+type Told = { group: string } | { state: string };
 
 interface Worker {
   child: Bun.Subprocess;
@@ -84,28 +95,35 @@ interface Worker {
   release(): void;
 }
 
-function startWorker(argv: string[], env: Record<string, string | undefined>): Worker {
+function startWorker(argv: string[], env: Record<string, string | undefined>, notifier: Notifier): Worker {
   const [lifeOut, lifeIn] = openPipe();
   const [tellOut, tellIn] = openPipe();
   const child = Bun.spawn(argv, {
     stdio: ["inherit", "inherit", "inherit", lifeOut, tellIn],
-    env: { ...env, [GUARD_VARIABLE]: String(process.pid) },
+    env: { ...env, [GUARD_VARIABLE]: `${process.pid}`, [WATCHDOG_VARIABLE]: notifier.watchdogMs?.toString() },
     // A session of its own: Ctrl-C in a terminal reaches the guard, which passes it on once.
     detached: true,
   });
   closeSync(lifeOut);
   closeSync(tellIn);
-  let told = "";
+  let group: string | undefined;
+  let rest = "";
   const reader = Bun.file(tellOut).stream().getReader();
   void (async () => {
     const decoder = new TextDecoder();
     for (let next = await reader.read(); !next.done; next = await reader.read()) {
-      told += decoder.decode(next.value, { stream: true });
+      const lines = `${rest}${decoder.decode(next.value, { stream: true })}`.split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) {
+        const told = JSON.parse(line) as Told;
+        if ("group" in told) group = told.group;
+        else notifier.send(told.state);
+      }
     }
   })().catch(() => {});
   return {
     child,
-    group: () => (told.includes("\n") ? told.slice(0, told.indexOf("\n")) || undefined : undefined),
+    group: () => group,
     release() {
       closeSync(lifeIn);
       void reader.cancel().catch(() => {});
@@ -144,12 +162,15 @@ export interface GuardLink {
   tell(group: string): void;
   /** Resolves when the guard is gone. */
   lost: Promise<void>;
+  /** To systemd, through the guard. */
+  notifier: Notifier;
 }
 
 /** The agent's side; `undefined` where no guard started this process. */
 export function findGuard(env: Record<string, string | undefined>): GuardLink | undefined {
-  const guard = env[GUARD_VARIABLE];
+  const [guard, watchdogMs] = [env[GUARD_VARIABLE], env[WATCHDOG_VARIABLE]];
   delete env[GUARD_VARIABLE];
+  delete env[WATCHDOG_VARIABLE];
   if (guard === undefined || !isPipe(LIFE_FD) || !isPipe(TELL_FD)) return undefined;
   closeOnExec(LIFE_FD);
   closeOnExec(TELL_FD);
@@ -159,12 +180,14 @@ export function findGuard(env: Record<string, string | undefined>): GuardLink | 
     .read()
     .then(() => undefined);
   const sink = Bun.file(TELL_FD).writer();
+  const tell = (told: Told) => {
+    sink.write(`${JSON.stringify(told)}\n`);
+    void Promise.resolve(sink.flush()).catch(() => {});
+  };
   return {
     lost,
-    tell(group) {
-      sink.write(`${group}\n`);
-      void Promise.resolve(sink.flush()).catch(() => {});
-    },
+    tell: (group) => tell({ group }),
+    notifier: createNotifier((state) => tell({ state }), watchdogMs === undefined ? undefined : Number(watchdogMs)),
   };
 }
 

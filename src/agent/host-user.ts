@@ -109,3 +109,36 @@ async function load(key: string, what: string, accounts: AccountDatabase): Promi
 }
 
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** Fails closed: root starts nothing without being told as whom, and nobody else can become another user. */
+export async function chooseHostUser(
+  name: string | undefined,
+  accounts: AccountDatabase,
+): Promise<{ user: HostUser; switching: boolean }> {
+  const [uid, gid] = [process.geteuid?.() ?? -1, process.getegid?.() ?? -1];
+  if (uid === 0) {
+    if (name === undefined) {
+      throw new Failure(
+        "start_failed",
+        "the agent runs as root, and the app doesn't say which host user its server runs as",
+        {
+          hint: "set run_as_host_user for the app (to root, where it really has to be root)",
+        },
+      );
+    }
+    return { user: await loadHostUser(name, accounts), switching: true };
+  }
+  if (name !== undefined) {
+    const user = await loadHostUser(name, accounts);
+    if (user.uid !== uid) {
+      throw new Failure(
+        "start_failed",
+        `only an agent that runs as root can start a server as host user ${user.name}`,
+        {
+          hint: "start the agent as root, or as that user: sudo mcpgate agent start",
+        },
+      );
+    }
+  }
+  return { user: await loadHostUserById(uid, gid, accounts), switching: false };
+}

@@ -1,19 +1,20 @@
 /**
- * The agent's identity: a key made on this host that never leaves it, registered at the proxy with a join token once.
- * From then on the key is what joins, and the token is not needed again.
+ * The agent's identity: a key made on this host that never leaves it, registered at the proxy once, with a join token or
+ * with AWS's word on this host. From then on the key is what joins, and the rest is not needed again.
  */
+import { rmSync } from "node:fs";
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import * as v from "valibot";
 import type { Config } from "../config/config.ts";
 import { type HostPort, parseHostPort } from "../config/host-port.ts";
-import { loadJoinToken } from "../config/join-token.ts";
 import { Failure } from "../errors.ts";
 import { readSecretFile, writeSecretFile } from "../identity/files.ts";
 import { generateKeyPair, type KeyPair, type PublicJwk, parseKeyPair, parsePublicJwk } from "../identity/keys.ts";
 import { request } from "../link/request.ts";
 import { fetchPinnedCa, findProxy, type Trust } from "../link/trust.ts";
 import type { Log } from "../log.ts";
+import { gatherEvidence, JOIN_PATH } from "./join-evidence.ts";
 
 export interface AgentIdentity {
   /** The id that the proxy gave. */
@@ -39,18 +40,26 @@ const stored = v.object({
 
 const joinAnswer = v.object({ agent_id: v.string(), cluster_name: v.string(), signing_keys: v.array(v.unknown()) });
 
-/** The identity in `dir`, or a new one by the join token. */
+/** The identity in `dir`, or a new one by what `join_params` says. */
 export async function loadIdentity(config: Config, dir: string, log: Log): Promise<AgentIdentity> {
-  if (config.proxyServer === undefined) {
-    throw new Failure("config", `${config.file ?? "configuration"}: mcpgate.proxy_server is missing`, {
-      hint: "add under mcpgate: `proxy_server: HOST:443`",
-    });
-  }
-  const proxy = config.proxyServer;
-  const file = join(dir, "identity.json");
+  const proxy = proxyOf(config);
+  return (await findIdentity(config, dir)) ?? joinCluster(config, proxy, identityFile(dir), log);
+}
+
+/** The identity in `dir`; undefined where this agent has not joined yet. */
+export async function findIdentity(config: Config, dir: string): Promise<AgentIdentity | undefined> {
+  const file = identityFile(dir);
   const text = readSecretFile(file);
-  if (text !== undefined) return parseIdentity(text, file, proxy, config.caPin);
-  return joinCluster(config, proxy, file, log);
+  return text === undefined ? undefined : parseIdentity(text, file, proxyOf(config), config.caPin);
+}
+
+const identityFile = (dir: string): string => join(dir, "identity.json");
+
+function proxyOf({ proxyServer, file }: Config): HostPort {
+  if (proxyServer !== undefined) return proxyServer;
+  throw new Failure("config", `${file ?? "configuration"}: mcpgate.proxy_server is missing`, {
+    hint: "add under mcpgate: `proxy_server: HOST:443`",
+  });
 }
 
 async function parseIdentity(
@@ -91,19 +100,21 @@ async function joinCluster(config: Config, proxy: HostPort, file: string, log: L
       hint: "on the proxy's host: mcpgate tokens add --type=app",
     });
   }
-  const token = loadJoinToken(config.join);
+  const evidence = gatherEvidence(config.join);
   const pin = config.caPin;
   const caPem = pin === undefined ? undefined : await fetchPinnedCa(proxy, pin);
   const trust: Trust = { proxy, caPem };
   const found = await findProxy(trust);
-  const key = await generateKeyPair();
-  const name = hostname();
+  const keyFile = join(dirname(file), "join-key.json");
+  const key = await loadJoinKey(keyFile);
+  const name = config.nodename ?? hostname();
+  const at: Trust = { ...trust, proxy: publicAddress(found.public_addr, proxy) };
   const answer = await request({
-    trust: { ...trust, proxy: publicAddress(found.public_addr, proxy) },
+    trust: at,
     key,
     method: "POST",
-    path: "/v1/join",
-    body: { token, name },
+    path: JOIN_PATH,
+    body: { name, ...(await evidence(at, key)) },
     schema: joinAnswer,
   });
   const signingKeys = answer.signing_keys.map(parsePublicJwk);
@@ -118,8 +129,21 @@ async function joinCluster(config: Config, proxy: HostPort, file: string, log: L
     ...(pin === undefined ? {} : { ca_pin: pin }),
   };
   writeSecretFile(file, `${JSON.stringify(identity, null, 2)}\n`);
+  rmSync(keyFile, { force: true });
   log.info("agent.joined", { agent: answer.agent_id, name, cluster: answer.cluster_name });
   return { agent: answer.agent_id, name, cluster: answer.cluster_name, key, signingKeys, trust };
+}
+
+/** Kept before it is registered: where the answer was lost, the next try is the same agent's, and not a second one's. */
+async function loadJoinKey(file: string): Promise<KeyPair> {
+  const text = readSecretFile(file);
+  if (text !== undefined) {
+    const kept = await parseKeyPair(parseJson(text)).catch(() => undefined);
+    if (kept !== undefined) return kept;
+  }
+  const key = await generateKeyPair();
+  writeSecretFile(file, `${JSON.stringify(key.privateJwk)}\n`);
+  return key;
 }
 
 /** A proof names the proxy's own public address, so this one has to be the same, or it could be passed on by another. */

@@ -1,8 +1,6 @@
-/**
- * The few calls of the C library that neither Bun nor Node offers, for Linux: `setsid`, `prctl`, `pipe2`, …
- * The library's name differs (glibc, musl); whichever is loaded already answers first.
- */
-import { dlopen, type Library, ptr } from "bun:ffi";
+/** The calls of the C library that an agent needs on Linux: `setsid`, `prctl`, `pipe2`, … */
+import { type Library, ptr } from "bun:ffi";
+import { openLibc } from "../libc.ts";
 
 const signatures = {
   setsid: { args: [], returns: "i32" },
@@ -21,29 +19,12 @@ const signatures = {
 
 type Libc = Library<typeof signatures>["symbols"];
 
-const musl = { x64: "libc.musl-x86_64.so.1", arm64: "libc.musl-aarch64.so.1" } as Record<string, string>;
-
-/** Names to try, in order. `libc.so.6` first: on a musl system it is only there where glibc was installed beside it. */
-const names = (): string[] => {
-  const own = musl[process.arch];
-  return ["libc.so.6", ...(own === undefined ? [] : [own]), "libc.so"];
-};
-
 let loaded: Libc | undefined;
 
-/** The C library; throws when none of its names can be opened. */
+/** The C library; throws when it can't be opened. */
 export function loadLibc(): Libc {
-  if (loaded !== undefined) return loaded;
-  let last: unknown;
-  for (const name of names()) {
-    try {
-      loaded = dlopen(name, signatures).symbols;
-      return loaded;
-    } catch (error) {
-      last = error;
-    }
-  }
-  throw new Error(`can't open the C library (${names().join(", ")})`, { cause: last });
+  loaded ??= openLibc(signatures);
+  return loaded;
 }
 
 const O_CLOEXEC = 0o2000000;

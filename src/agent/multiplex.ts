@@ -109,6 +109,7 @@ export class Multiplex {
   #waiting: { port: Port; id: Id; idText: string }[] | undefined;
   #initialized: Uint8Array | undefined;
   #revision: unknown;
+  #answered = false;
 
   constructor({ onePerson, random = () => crypto.randomUUID() }: MultiplexOptions) {
     this.#onePerson = onePerson;
@@ -118,6 +119,16 @@ export class Multiplex {
   /** Sessions that are there. */
   get size(): number {
     return this.#ports.size;
+  }
+
+  /** Whether the server has answered anything yet. */
+  get answered(): boolean {
+    return this.#answered;
+  }
+
+  /** Whether the session waits for the server, be it for the handshake. */
+  waits(port: Port): boolean {
+    return port.open.size > 0 || this.#waiting?.some((each) => each.port === port) === true;
   }
 
   open(): Port {
@@ -288,7 +299,9 @@ export class Multiplex {
   fromServer(line: Line): Routed {
     const step = nothing();
     if (!("bytes" in line)) {
-      const reason = `the line is longer than ${DEFAULT_CODEC_LIMITS.maxBytes} bytes`;
+      const reason = line.crowded
+        ? `no room for a line of ${line.overflow} bytes: too many large messages are under way, try again later`
+        : `the line is longer than ${DEFAULT_CODEC_LIMITS.maxBytes} bytes`;
       const guess = guessAtEdges(line.head, line.tail);
       this.#refuse({ kind: "invalid", code: BAD_SERVER_ANSWER, reason, ...guess, blank: false }, step);
     } else if (this.#revision === "2025-03-26" && isBatch(line.bytes)) {
@@ -340,6 +353,7 @@ export class Multiplex {
 
   #answer(message: Response, step: Routed): void {
     const { id, ok, bytes } = message;
+    this.#answered = true;
     const open = typeof id === "number" ? this.#forget(id) : undefined;
     if (open === undefined) return;
     const { port, idText, method, uri } = open;

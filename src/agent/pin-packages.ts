@@ -14,6 +14,7 @@ import {
   readFileSync,
   realpathSync,
   renameSync,
+  rmdirSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -154,6 +155,7 @@ async function install(app: string, run: PackageRun, o: PinOptions): Promise<{ p
     return { pin, scripts };
   } catch (error) {
     removeTree(path);
+    if (readdirSync(parent).length === 0) rmdirSync(parent);
     throw error;
   }
 }

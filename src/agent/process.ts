@@ -7,7 +7,8 @@ import type { Limits, Sandbox } from "../config/config.ts";
 import { Failure } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Containment, Enclosure } from "./containment.ts";
-import { type AccountDatabase, type HostUser, hostAccounts, loadHostUser, loadHostUserById } from "./host-user.ts";
+import type { SpareExecHelper } from "./exec-helper.ts";
+import { type AccountDatabase, chooseHostUser, hostAccounts } from "./host-user.ts";
 import { type Environment, type Orders, serverEnvironment } from "./launch.ts";
 import { type Ledger, serverLedger } from "./ledger.ts";
 import { planLimits } from "./limits.ts";
@@ -17,6 +18,7 @@ import { NO_SECRETS, type Secrets } from "./secrets.ts";
 import { ServerInput } from "./server-input.ts";
 import { type Spawned, spawnServer } from "./spawn.ts";
 import { LineRate, StderrTail } from "./stderr-tail.ts";
+import { portions, Turns } from "./turns.ts";
 
 export interface StartOptions {
   /** A bare name is looked up in the host user's `PATH`, with that user's rights. */
@@ -30,6 +32,8 @@ export interface StartOptions {
   hostUser?: string | undefined;
   /** Argv prefix that starts our own binary as the exec helper, such as `["/proc/self/exe", "__exec"]`. Linux only. */
   self: string[];
+  /** Has an exec helper ready. */
+  helpers?: SpareExecHelper | undefined;
   log: Log;
   /** Bytes as they come; the next are read when it has resolved, so a slow reader slows the server. */
   onStdout(chunk: Uint8Array): void | Promise<void>;
@@ -94,7 +98,7 @@ const OUTPUT_MS = 500;
 
 /** Failure `start_failed` (no such user or command, not executable, not root, …) unless the program runs. */
 export async function startServer(o: StartOptions): Promise<ServerProcess> {
-  const { user, switching } = await hostUserFor(o);
+  const { user, switching } = await chooseHostUser(o.hostUser, o.accounts ?? hostAccounts);
   const plan = planLimits(o.limits ?? {}, o.containment?.controllers ?? new Set(), user.uid === 0);
   const program =
     o.sandbox === undefined
@@ -121,44 +125,16 @@ export async function startServer(o: StartOptions): Promise<ServerProcess> {
   Object.assign(orders.env, enclosure?.env);
   try {
     const ledger = o.ledger ?? serverLedger;
-    const spawned = await spawnServer({ orders, self: o.self, ledger, enclose: (pid) => enclosure?.enter(pid) });
+    const spawned = await spawnServer({
+      ...{ orders, ledger, self: o.self, helpers: o.helpers },
+      enclose: (pid) => enclosure?.enter(pid),
+    });
     o.log.info("server.start", { pid: spawned.pid, host_user: user.name });
     return new RunningServer(spawned, o, enclosure);
   } catch (error) {
     await enclosure?.end();
     throw error;
   }
-}
-
-/** Fails closed: root starts nothing without being told as whom, and nobody else can become another user. */
-async function hostUserFor(o: StartOptions): Promise<{ user: HostUser; switching: boolean }> {
-  const accounts = o.accounts ?? hostAccounts;
-  const [uid, gid] = [process.geteuid?.() ?? -1, process.getegid?.() ?? -1];
-  if (uid === 0) {
-    if (o.hostUser === undefined) {
-      throw new Failure(
-        "start_failed",
-        "the agent runs as root, and the app doesn't say which host user its server runs as",
-        {
-          hint: "set run_as_host_user for the app (to root, where it really has to be root)",
-        },
-      );
-    }
-    return { user: await loadHostUser(o.hostUser, accounts), switching: true };
-  }
-  if (o.hostUser !== undefined) {
-    const user = await loadHostUser(o.hostUser, accounts);
-    if (user.uid !== uid) {
-      throw new Failure(
-        "start_failed",
-        `only an agent that runs as root can start a server as host user ${user.name}`,
-        {
-          hint: "start the agent as root, or as that user: sudo mcpgate agent start",
-        },
-      );
-    }
-  }
-  return { user: await loadHostUserById(uid, gid, accounts), switching: false };
 }
 
 class RunningServer implements ServerProcess {
@@ -247,13 +223,14 @@ class RunningServer implements ServerProcess {
   // Output
 
   async #pumpStdout(): Promise<void> {
+    const turns = new Turns();
     try {
       for (;;) {
         this.#reading = true;
         const { value, done } = await this.#spawned.stdout.read();
         this.#reading = false;
         if (done || value === undefined) return;
-        await this.#o.onStdout(value);
+        for (const part of portions(value)) await turns.take(() => this.#o.onStdout(part));
       }
     } catch (error) {
       this.#o.log.error("server.stdout_failed", { pid: this.pid, error: Failure.from(error).message });
@@ -262,11 +239,12 @@ class RunningServer implements ServerProcess {
   }
 
   async #pumpStderr(): Promise<void> {
+    const turns = new Turns();
     try {
       for (;;) {
         const { value, done } = await this.#spawned.stderr.read();
         if (done || value === undefined) break;
-        this.#tail.push(value);
+        await turns.take(() => this.#tail.push(value));
       }
     } catch (error) {
       this.#o.log.error("server.stderr_failed", { pid: this.pid, error: Failure.from(error).message });

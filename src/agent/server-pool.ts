@@ -3,6 +3,7 @@
  * serves one person or one app, in one era of the protocol, as one host user, and as the configuration was when it started.
  */
 import type { AppConfig } from "../config/config.ts";
+import type { WindowBudget } from "../link/link.ts";
 import type { Log } from "../log.ts";
 import { memberAt, textAt, withText } from "../mcp/members.ts";
 import type { Message } from "../mcp/message.ts";
@@ -19,6 +20,11 @@ export const LINGER_S = 300;
 /** Neither the handshake nor what came after it. */
 const PLAIN: Era = "plain";
 const PROTOCOL_VERSION = ["params", "_meta", "io.modelcontextprotocol/protocolVersion"] as const;
+
+export interface SessionOccasion extends Occasion {
+  /** What a user's sessions may hold; the empty name stands for what is nobody's own. */
+  budget(user: string): WindowBudget;
+}
 
 type PoolServers = Pick<Servers, "start" | "recipeOf">;
 
@@ -57,7 +63,7 @@ export class ServerPool {
   }
 
   /** Failure `start_failed` unless there is a server that runs. */
-  async open(app: AppConfig, occasion: Occasion): Promise<ServerProcess> {
+  async open(app: AppConfig, occasion: SessionOccasion): Promise<ServerProcess> {
     const { share = "session" } = app.mcp;
     if (share === "session") return this.#start(app, occasion);
     // Throws where this person may not have one at all, whoever else's runs.
@@ -68,6 +74,7 @@ export class ServerPool {
       const log = this.#log.child({ app: app.name, ...(share === "user" ? { user: occasion.person.user } : {}) });
       const made = new Group(app, {
         log,
+        budget: occasion.budget(share === "user" ? occasion.person.user : ""),
         start: (onStdout) => this.#startShared(app, { ...occasion, sid: crypto.randomUUID(), log, onStdout }),
         onEmpty: () => {
           if (this.#groups.get(key) === made) this.#groups.delete(key);
@@ -76,7 +83,7 @@ export class ServerPool {
       this.#groups.set(key, made);
       group = made;
     }
-    return group.open(occasion.onStdout);
+    return group.open(occasion);
   }
 
   /** Ends all servers that are no session's own. */
@@ -106,6 +113,7 @@ const NOBODY = { user: "", traits: {} };
 
 interface GroupOptions {
   log: Log;
+  budget: WindowBudget;
   start(onStdout: StartOptions["onStdout"]): Promise<ServerProcess>;
   onEmpty(): void;
 }
@@ -125,12 +133,13 @@ class Group {
     this.#o = options;
   }
 
-  async open(onStdout: StartOptions["onStdout"]): Promise<ServerProcess> {
+  async open({ onStdout, person, budget }: SessionOccasion): Promise<ServerProcess> {
     // Of which era the session is, only its first line tells.
     const [any] = this.#servers;
     const server = any ?? (await this.#start(undefined));
     return new SharedEnd(server, {
       onStdout,
+      budget: budget(person.user),
       onePerson: this.app.mcp.share === "user",
       eraOf,
       serverOf: (era, now) => this.#serverOf(era, now),
@@ -177,6 +186,7 @@ class Group {
     const server: SharedServer = new SharedServer(process, {
       onePerson: mcp.share === "user",
       log: this.#o.log,
+      budget: this.#o.budget,
       lingerMs: (mcp.linger ?? LINGER_S) * 1000,
       startTimeoutMs: (mcp.limits?.startTimeout ?? START_TIMEOUT_S) * 1000,
       onRetired: () => {

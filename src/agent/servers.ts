@@ -7,6 +7,7 @@ import { Failure } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { type ContainerRun, containerRun, endContainers, labelled, type Whose } from "./containers.ts";
 import type { Containment } from "./containment.ts";
+import { SpareExecHelper } from "./exec-helper.ts";
 import { hostUserOf, type Person } from "./host-login.ts";
 import { planLimits } from "./limits.ts";
 import { type Program, programOf } from "./package-pins.ts";
@@ -36,9 +37,18 @@ export interface Occasion {
 
 export class Servers {
   readonly #o: ServersOptions;
+  readonly #helpers: SpareExecHelper;
+  /** Container engines, for each user, on which no container of an earlier agent's runs; or which are being seen to. */
+  readonly #swept = new Map<string, Promise<void> | true>();
 
   constructor(options: ServersOptions) {
     this.#o = { ...options };
+    this.#helpers = new SpareExecHelper(options.self);
+  }
+
+  /** Starts nothing that stands ready for a server. */
+  close(): Promise<void> {
+    return this.#helpers.close();
   }
 
   /** From now on. */
@@ -52,9 +62,12 @@ export class Servers {
     const { command, args, reads } = this.#program(app);
     const options = { ...(await this.#options(app, hostUser, log)), command };
     const run = containerRun(command, args);
+    // From here on what has our label there may be a live session's.
+    for (const { engine } of this.#engines(app)) this.#swept.set(engine, true);
     const { limits, sandbox } = app.mcp;
     return startServer({
       ...options,
+      helpers: this.#helpers,
       limits,
       sandbox: sandbox === undefined ? undefined : { ...sandbox, read: [...sandbox.read, ...reads] },
       args: run === undefined ? args : labelled(run, this.#o.agent, sid),
@@ -92,19 +105,30 @@ export class Servers {
 
   /** Ends the containers that an agent that was killed left behind. */
   async sweepContainers(apps: readonly AppConfig[]): Promise<void> {
-    const done = new Set<string>();
     for (const app of apps) {
-      const run = containerRun(app.mcp.command, app.mcp.args);
-      if (run === undefined) continue;
-      const setting = app.mcp.runAsHostUser;
-      for (const hostUser of setting?.includes("{{") ? this.#o.allowHostUsers : [setting]) {
+      for (const { engine, run, hostUser } of this.#engines(app)) {
         // Once for each engine and user, however many apps run on it.
-        const engine = JSON.stringify([app.mcp.command, run.before, hostUser, app.mcp.env]);
-        if (done.has(engine)) continue;
-        done.add(engine);
-        await this.#endContainers(app, hostUser, run, { agent: this.#o.agent });
+        const swept = this.#swept.get(engine);
+        if (swept === true) continue;
+        const sweep = swept ?? this.#endContainers(app, hostUser, run, { agent: this.#o.agent });
+        this.#swept.set(engine, sweep);
+        await sweep;
+        this.#swept.set(engine, true);
       }
     }
+  }
+
+  /** Nothing that an earlier agent started for such an app is left. */
+  isSwept(app: AppConfig): boolean {
+    return this.#engines(app).every(({ engine }) => this.#swept.get(engine) === true);
+  }
+
+  #engines(app: AppConfig): { engine: string; run: ContainerRun; hostUser: string | undefined }[] {
+    const { command, args, runAsHostUser, env } = app.mcp;
+    const run = containerRun(command, args);
+    if (run === undefined) return [];
+    const users = runAsHostUser?.includes("{{") ? this.#o.allowHostUsers : [runAsHostUser];
+    return users.map((hostUser) => ({ engine: JSON.stringify([command, run.before, hostUser, env]), run, hostUser }));
   }
 
   async #endContainers(app: AppConfig, hostUser: string | undefined, run: ContainerRun, whose: Whose): Promise<void> {

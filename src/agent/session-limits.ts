@@ -30,9 +30,14 @@ export class SessionLimits {
     this.#lastActive = now;
   }
 
-  fromServer(now: number): void {
-    this.#answered = true;
+  /** Something was said. */
+  active(now: number): void {
     this.#lastActive = now;
+  }
+
+  /** The server's first answer came. */
+  answered(): void {
+    this.#answered = true;
   }
 
   /** Why the session has to end now, if it has to. `open`: requests of either side that wait for an answer. */

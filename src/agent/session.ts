@@ -24,6 +24,7 @@ import { NotificationMeter } from "./notification-meter.ts";
 import type { Exit, Graces, ServerProcess, StartOptions } from "./process.ts";
 import { NO_SECRETS } from "./secrets.ts";
 import { SessionLimits } from "./session-limits.ts";
+import type { SessionWatch } from "./session-watch.ts";
 import { StartProgress } from "./start-progress.ts";
 import type { AppPins } from "./tool-pins.ts";
 
@@ -31,8 +32,9 @@ export interface SessionOptions {
   grant: Grant;
   app: AppConfig;
   log: Log;
-  start(onStdout: StartOptions["onStdout"]): Promise<ServerProcess>;
-  /** The server said something. Once. */
+  /** `over` resolves when the session has ended, so that nobody needs the server any more. */
+  start(onStdout: StartOptions["onStdout"], over: Promise<void>): Promise<ServerProcess>;
+  /** The server answered something. Once. */
   onSpoke(): void;
   /** The server could not be started, or ended although nobody had asked it to. */
   onFailed(how: string): void;
@@ -42,6 +44,8 @@ export interface SessionOptions {
   held(): Promise<void> | undefined;
   /** What is known of the app's tools; undefined: `tool_pinning: off`. */
   pins?: AppPins | undefined;
+  /** Who counts, times and traces what goes through. */
+  watch?: SessionWatch | undefined;
   /** What the session may hold beyond the smallest windows. */
   budget: WindowBudget;
   /** Once; nothing of the session is left, the server included. */
@@ -71,6 +75,7 @@ export class Session {
   #server: ServerProcess | undefined;
   #failed: Failure | undefined;
   #ending: Promise<void> | undefined;
+  readonly #over = Promise.withResolvers<void>();
   /** While a client that ended its input waits for its last answers. */
   #answered: PromiseWithResolvers<void> | undefined;
   #drained: PromiseWithResolvers<void> | undefined;
@@ -96,6 +101,7 @@ export class Session {
       now: () => performance.now(),
       redact: redactArguments,
       pins: options.pins,
+      observer: options.watch?.gate,
     });
     this.#fromClient = new Inbound(options.budget);
     this.#fromServer = new Inbound(options.budget);
@@ -111,6 +117,10 @@ export class Session {
   /** The app's grant that the session runs under. */
   get grant(): Grant {
     return this.#options.grant;
+  }
+
+  get watch(): SessionWatch | undefined {
+    return this.#options.watch;
   }
 
   /** Undefined until the server runs. */
@@ -145,7 +155,7 @@ export class Session {
       return;
     }
     this.#detachedMs += elapsedMs;
-    if (this.#detachedMs > (this.#attached ? resumeWindowMs : FIRST_ATTACH_MS)) {
+    if (this.#detachedMs > (this.#attached ? resumeWindowMs : Math.min(FIRST_ATTACH_MS, resumeWindowMs))) {
       void this.end(this.#attached ? "the client did not come back" : "no client came");
     }
   }
@@ -170,6 +180,9 @@ export class Session {
   checkLimits(now: number): void {
     if (this.#ending !== undefined) return;
     for (const bytes of this.#progress.due(now)) this.link.write(bytes);
+    // Until its first answer, it has as long as `start_timeout` says.
+    const late = this.#spoke ? this.#gate.overdue() : undefined;
+    if (late !== undefined) this.#apply(late);
     const overdue = this.#limits.overdue(now, this.#gate.openRequests());
     if (overdue === undefined) return;
     if (overdue.failed) this.#options.onFailed(overdue.reason);
@@ -179,6 +192,7 @@ export class Session {
   /** Ends the session: open requests are answered with `reason`, the server is stopped. Resolves when nothing is left. */
   end(reason: string, code = "session_gone"): Promise<void> {
     this.#ending ??= this.#finish(reason, code);
+    this.#over.resolve();
     return this.#ending;
   }
 
@@ -193,13 +207,15 @@ export class Session {
   async #start(): Promise<void> {
     const { log, start } = this.#options;
     try {
-      const server = await start((chunk) => this.#onServerData(chunk));
+      const server = await start((chunk) => this.#onServerData(chunk), this.#over.promise);
       this.#server = server;
       log.info("session.start", { pid: server.pid });
       void server.exited.then((exit) => this.#onServerExit(exit));
     } catch (error) {
       this.#failed = Failure.from(error);
-      this.#options.onFailed(this.#failed.message);
+      // Where this person has no account on the host, the app is as well as before.
+      const fault = this.#ending === undefined && this.#failed.code !== "access_denied";
+      if (fault) this.#options.onFailed(this.#failed.message);
       log.warn("session.start_failed", { error: this.#failed.message });
       // The first request is answered with it, so that the person who asked hears why.
       this.#apply(this.#gate.abandon(this.#failed.message, "error", this.#failed.hint));
@@ -207,13 +223,25 @@ export class Session {
   }
 
   #onServerData(chunk: Uint8Array): void | Promise<void> {
-    if (!this.#spoke) this.#options.onSpoke();
-    this.#spoke = true;
-    this.#limits.fromServer(performance.now());
-    this.#progress.end();
+    this.#limits.active(performance.now());
+    this.#options.watch?.onStdout(chunk.length);
     const lines = this.#fromServer.lines.push(chunk);
-    if (lines.length > 0) this.#apply(joined(lines.map((line) => this.#read("server", line))));
+    if (lines.length > 0) {
+      const step = joined(lines.map((line) => this.#read("server", line)));
+      if (!this.#spoke) this.#onFirstWords(step);
+      this.#apply(step);
+    }
     return this.#room(this.#fromServer);
+  }
+
+  /** Until it has answered something: a server that prints a banner and then nothing has not started. */
+  #onFirstWords(step: Step): void {
+    // Progress from here on may be the server's own, and higher than ours.
+    if (step.toClient.length > 0 || this.#gate.answered) this.#progress.end();
+    if (!this.#gate.answered) return;
+    this.#spoke = true;
+    this.#limits.answered();
+    this.#options.onSpoke();
   }
 
   async #onServerExit({ message: how, cut }: Exit): Promise<void> {
@@ -314,6 +342,7 @@ export class Session {
     try {
       const secrets = this.#server?.secrets ?? NO_SECRETS;
       this.#options.record(due.map((event) => secrets.maskValue({ ...event, sid, user, app })));
+      this.#options.watch?.onEvents(due);
       return true;
     } catch (error) {
       this.#options.log.error("audit.write_failed", { error: Failure.from(error).message });
@@ -354,6 +383,7 @@ export class Session {
     this.#fromClient.close();
     this.#fromServer.close();
     this.#options.log.info("session.end", { reason, ...(how === undefined ? {} : { exit: how.message }) });
+    this.#options.watch?.onEnded(code);
     this.#options.onEnded(reason, code === "end");
   }
 }

@@ -3,12 +3,14 @@
  * to a bound; then the session is cut. The others never wait for it.
  */
 import { Failure } from "../errors.ts";
-import { LF } from "../mcp/chars.ts";
+import type { WindowBudget } from "../link/link.ts";
 import { decode } from "../mcp/codec.ts";
 import type { Message } from "../mcp/message.ts";
+import { crowdedOut, HeldBytes } from "./held-bytes.ts";
 import type { Port } from "./multiplex-port.ts";
 import type { Exit, ServerProcess, StartOptions } from "./process.ts";
 import type { Era, SharedServer } from "./shared-server.ts";
+import { portions } from "./turns.ts";
 
 export interface SharedEndOptions {
   onStdout: StartOptions["onStdout"];
@@ -22,6 +24,8 @@ export interface SharedEndOptions {
   onUnknown(line: Uint8Array): void;
   /** What the server last said on stderr may be about others. */
   onePerson: boolean;
+  /** What this session's user may have wait here, beyond `FREE_BYTES`. */
+  budget: WindowBudget;
 }
 
 /** Bytes that may wait for a session that doesn't read; beyond it is cut. One message may be larger. */
@@ -30,6 +34,7 @@ const MAX_WAITING = 32 * 1024 * 1024;
 const HIGH_WATER = 1024 * 1024;
 /** Bytes of a session's own that wait for a server that is starting. */
 const MAX_HELD = 256 * 1024;
+const UNREAD: Exit = { code: null, signal: null, message: "is shared, and this session did not read", cut: true };
 const LEFT: Exit = { code: 0, signal: null, message: "is left to the others" };
 
 export class SharedEnd implements ServerProcess {
@@ -43,6 +48,8 @@ export class SharedEnd implements ServerProcess {
   // towards the session
   #waiting: Uint8Array[] = [];
   #waitingBytes = 0;
+  /** Those that wait, and those that the session is being given. */
+  readonly #queued: HeldBytes;
   /** Within a call of `onStdout`, or until what it returned has resolved. */
   #handing = false;
   #calling = false;
@@ -60,6 +67,7 @@ export class SharedEnd implements ServerProcess {
   constructor(server: SharedServer, options: SharedEndOptions) {
     this.#server = server;
     this.#o = options;
+    this.#queued = new HeldBytes(options.budget);
     this.exited = this.#exited.promise;
     this.#port = server.join(this);
   }
@@ -80,7 +88,7 @@ export class SharedEnd implements ServerProcess {
 
   /** One line, or several in one go. */
   write(bytes: Uint8Array): boolean {
-    for (const line of linesOf(bytes)) {
+    for (const line of portions(bytes, 1)) {
       if (this.#closed || this.#last !== undefined) return true;
       if (this.#moving) this.#hold(line);
       else this.#send(line);
@@ -178,11 +186,15 @@ export class SharedEnd implements ServerProcess {
 
   #hand(bytes: Uint8Array): void {
     if (this.#closed) return;
+    if (!this.#queued.add(bytes.length)) {
+      this.#refuse(bytes);
+      return;
+    }
     this.#waiting.push(bytes);
     this.#waitingBytes += bytes.length;
     if (!this.#handing) void this.#pump();
     else if (this.#waitingBytes > MAX_WAITING) {
-      this.#leave({ code: null, signal: null, message: "is shared, and this session did not read", cut: true });
+      this.#leave(UNREAD);
     }
   }
 
@@ -196,10 +208,19 @@ export class SharedEnd implements ServerProcess {
       } catch (error) {
         this.#leave({ code: null, signal: null, message: `was left: ${Failure.from(error).message}` });
       }
+      this.#queued.remove(next.length);
       if (this.#waitingBytes < HIGH_WATER) this.#wake();
     }
     this.#handing = false;
     if (this.#last !== undefined) this.#leave(this.#last);
+  }
+
+  /** There is no room for it. */
+  #refuse(bytes: Uint8Array): void {
+    const error = crowdedOut(bytes);
+    if (error === undefined) return;
+    if (error.length < bytes.length) this.#hand(error);
+    else this.#leave(UNREAD);
   }
 
   #call(bytes: Uint8Array): void | Promise<void> {
@@ -226,20 +247,12 @@ export class SharedEnd implements ServerProcess {
     this.#held = [];
     this.#waitingBytes = 0;
     this.#heldBytes = 0;
+    this.#queued.close();
     this.#wake();
     this.#exited.resolve(exit);
   }
 
   #wake(): void {
     for (const resolve of this.#drained.splice(0)) resolve();
-  }
-}
-
-/** Whole lines, each with its line feed. */
-function* linesOf(bytes: Uint8Array): Generator<Uint8Array> {
-  for (let start = 0; start < bytes.length; ) {
-    const end = bytes.indexOf(LF, start) + 1 || bytes.length;
-    yield bytes.subarray(start, end);
-    start = end;
   }
 }

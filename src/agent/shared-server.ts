@@ -1,7 +1,8 @@
 /** A server process that several sessions share: it is written to and read from through a `Multiplex`. */
+import type { WindowBudget } from "../link/link.ts";
 import type { Log } from "../log.ts";
-import { LineSplitter } from "../mcp/lines.ts";
-import { DEFAULT_CODEC_LIMITS, type Message } from "../mcp/message.ts";
+import type { Message } from "../mcp/message.ts";
+import { Inbound } from "./inbound.ts";
 import { Multiplex, type Routed } from "./multiplex.ts";
 import type { Port } from "./multiplex-port.ts";
 import type { Exit, ServerProcess } from "./process.ts";
@@ -22,6 +23,8 @@ export interface SharedServerOptions {
   startTimeoutMs: number;
   /** It takes no further sessions. Once. */
   onRetired(): void;
+  /** What a line of which only a part has come may take. */
+  budget: WindowBudget;
   /** Milliseconds; 10 s unless told. */
   probeMs?: number;
 }
@@ -35,10 +38,9 @@ export class SharedServer {
   readonly #process: ServerProcess;
   readonly #o: SharedServerOptions;
   readonly #multiplex: Multiplex;
-  readonly #lines = new LineSplitter(DEFAULT_CODEC_LIMITS.maxBytes);
+  readonly #inbound: Inbound;
   readonly #ends = new Map<Port, SharedEnd>();
   #retired = false;
-  #spoke = false;
   #asked: number | undefined;
   #idle: ReturnType<typeof setTimeout> | undefined;
   #probe: ReturnType<typeof setTimeout> | undefined;
@@ -48,6 +50,7 @@ export class SharedServer {
     this.#process = process;
     this.#o = options;
     this.#multiplex = new Multiplex({ onePerson: options.onePerson });
+    this.#inbound = new Inbound(options.budget);
     void process.exited.then((exit) => this.#onExit(exit));
     this.#linger();
   }
@@ -61,10 +64,11 @@ export class SharedServer {
   }
 
   onStdout(chunk: Uint8Array): void {
-    this.#spoke = true;
     clearTimeout(this.#probe);
     this.#probe = undefined;
-    for (const line of this.#lines.push(chunk)) this.#apply(this.#multiplex.fromServer(line));
+    for (const line of this.#inbound.lines.push(chunk)) this.#apply(this.#multiplex.fromServer(line));
+    // Whatever waits for a session from here on, that session's user holds.
+    this.#inbound.settle();
   }
 
   join(end: SharedEnd): Port {
@@ -77,7 +81,7 @@ export class SharedServer {
 
   /** One that hangs would hang for all who come. It may only be busy, so those who are there stay. */
   #ask(): void {
-    if (!this.#spoke || this.#probe !== undefined) return;
+    if (!this.#multiplex.answered || this.#probe !== undefined) return;
     const question = this.#multiplex.probe(this.era === MODERN);
     if (question === undefined) return;
     this.#process.write(question);
@@ -88,11 +92,12 @@ export class SharedServer {
   }
 
   leave(port: Port): void {
-    const waits = port.open.size > 0;
+    const waits = this.#multiplex.waits(port);
     this.#ends.delete(port);
     this.#apply(this.#multiplex.close(port));
     // Whoever comes next would wait for nothing, too.
-    const silent = !this.#spoke && waits && performance.now() - (this.#asked ?? Infinity) >= this.#o.startTimeoutMs;
+    const silent =
+      !this.#multiplex.answered && waits && performance.now() - (this.#asked ?? Infinity) >= this.#o.startTimeoutMs;
     if (silent) this.#retire();
     this.#linger();
   }
@@ -138,6 +143,7 @@ export class SharedServer {
   #onExit(exit: Exit): void {
     clearTimeout(this.#idle);
     clearTimeout(this.#probe);
+    this.#inbound.close();
     this.#retire();
     for (const end of [...this.#ends.values()]) end.ended(exit);
     this.#ends.clear();

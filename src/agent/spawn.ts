@@ -1,17 +1,15 @@
 /**
- * Starts one process: on Linux through the exec helper (`exec-child.ts`), over real pipes; elsewhere directly.
- *
- * Pipes of our own, because the runtime's are socket pairs: a shell's `>/dev/stderr` fails on a socket, and on a pipe
- * that belongs to root, so the ends are given to the host user.
+ * Starts one process: on Linux through the exec helper (`exec-helper.ts`), over real pipes, which are given to the host user:
+ * a shell's `>/dev/stderr` fails on a pipe that belongs to root. Elsewhere directly.
  *
  * Elsewhere (macOS, Windows) there is no other host user, and nothing ties the server's life to the agent's but the end
  * of its stdin; on macOS it has a session of its own, so that stopping it reaches its children.
  */
 import { closeSync, existsSync, fchownSync } from "node:fs";
 import { Failure } from "../errors.ts";
+import { openExecHelper, type SpareExecHelper } from "./exec-helper.ts";
 import { findCommand, type Orders, type Report, startFailure } from "./launch.ts";
 import type { Ledger } from "./ledger.ts";
-import { openPipe } from "./libc.ts";
 import { spawnOwn } from "./own-child.ts";
 
 export interface Spawned {
@@ -38,6 +36,8 @@ export interface SpawnOptions {
   orders: Orders;
   /** Argv prefix that starts our own binary as the exec helper. */
   self: string[];
+  /** Has one ready. */
+  helpers?: SpareExecHelper | undefined;
   ledger: Ledger;
   /** Called with the pid before any code of the app's runs. */
   enclose?: ((pid: number) => void) | undefined;
@@ -49,65 +49,47 @@ export interface SpawnOptions {
 export const spawnServer = (o: SpawnOptions): Promise<Spawned> =>
   process.platform === "linux" ? spawnThroughChild(o) : spawnDirectly(o);
 
-async function spawnThroughChild({ orders, self, ledger, enclose, execMs = 20_000 }: SpawnOptions): Promise<Spawned> {
-  const open = new Set<number>();
-  const pipe = (): [number, number] => {
-    const ends = openPipe();
-    for (const fd of ends) open.add(fd);
-    return ends;
-  };
-  const close = (...fds: number[]): void => {
-    for (const fd of fds) if (open.delete(fd)) closeSync(fd);
-  };
+async function spawnThroughChild({
+  orders,
+  self,
+  helpers,
+  ledger,
+  enclose,
+  execMs = 20_000,
+}: SpawnOptions): Promise<Spawned> {
+  const { child, fds } = helpers?.take() ?? openExecHelper(self);
+  const ended = watch(child, ledger);
+  let spawned: Spawned;
+  let reports: Reader;
+  let sink: Bun.FileSink;
   try {
-    const [stdinOut, stdinIn] = pipe();
-    const [stdoutOut, stdoutIn] = pipe();
-    const [stderrOut, stderrIn] = pipe();
-    const [ordersOut, ordersIn] = pipe();
-    const [reportOut, reportIn] = pipe();
     if (orders.switchTo !== undefined) {
-      for (const fd of [stdinOut, stdoutIn, stderrIn]) fchownSync(fd, orders.switchTo.uid, orders.switchTo.gid);
+      // Both ends of a pipe are one file.
+      for (const fd of [fds.stdin, fds.stdout, fds.stderr]) fchownSync(fd, orders.switchTo.uid, orders.switchTo.gid);
     }
-    // The main thread has to be the one that spawns: PR_SET_PDEATHSIG fires when the spawning thread ends.
-    const child = startChild(self, [stdinOut, stdoutIn, stderrIn, ordersOut, reportIn]);
-    const ended = watch(child, ledger);
     enclose?.(child.pid);
-    close(stdinOut, stdoutIn, stderrIn, ordersOut, reportIn);
     // Each of these duplicates its descriptor and closes that duplicate itself; the originals go with `finally`.
-    const spawned: Spawned = {
+    spawned = {
       pid: child.pid,
-      stdin: Bun.file(stdinIn).writer(),
-      stdout: Bun.file(stdoutOut).stream().getReader(),
-      stderr: Bun.file(stderrOut).stream().getReader(),
+      stdin: Bun.file(fds.stdin).writer(),
+      stdout: Bun.file(fds.stdout).stream().getReader(),
+      stderr: Bun.file(fds.stderr).stream().getReader(),
       ended,
     };
-    const reports = Bun.file(reportOut).stream().getReader();
-    const sink = Bun.file(ordersIn).writer();
-    close(...open);
-    const timer = setTimeout(() => child.kill("SIGKILL"), execMs);
-    try {
-      await sendOrders(sink, orders);
-      const failed = await outcome(reports, orders, child);
-      if (failed === undefined) return spawned;
-      await discard(spawned);
-      throw failed;
-    } finally {
-      clearTimeout(timer);
-    }
+    reports = Bun.file(fds.report).stream().getReader();
+    sink = Bun.file(fds.orders).writer();
   } finally {
-    close(...open);
+    for (const fd of Object.values(fds)) closeSync(fd);
   }
-}
-
-function startChild(self: string[], stdio: [number, number, number, number, number]): Bun.Subprocess {
+  const timer = setTimeout(() => child.kill("SIGKILL"), execMs);
   try {
-    return spawnOwn(self, { stdio, env: {}, cwd: "/" });
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? "internal";
-    throw new Failure("start_failed", `the exec helper can't be started: ${code} ${self[0]}`, {
-      hint: "see how many processes there are and may be: ulimit -u; ps -e | wc -l",
-      cause: error,
-    });
+    await sendOrders(sink, orders);
+    const failed = await outcome(reports, orders, child);
+    if (failed === undefined) return spawned;
+    await discard(spawned);
+    throw failed;
+  } finally {
+    clearTimeout(timer);
   }
 }
 

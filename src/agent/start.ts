@@ -4,6 +4,7 @@ import { readFileSync, realpathSync } from "node:fs";
 import { join } from "node:path";
 import { Spool } from "../audit/spool.ts";
 import type { Config } from "../config/config.ts";
+import type { HostPort } from "../config/host-port.ts";
 import { Failure } from "../errors.ts";
 import { type DirectoryLock, lockDirectory } from "../identity/directory-lock.ts";
 import type { Log } from "../log.ts";
@@ -12,6 +13,7 @@ import { Containment } from "./containment.ts";
 import { type GuardLink, hasLostGuard } from "./guard.ts";
 import { loadIdentity } from "./join.ts";
 import { neededControllers } from "./limits.ts";
+import { observeAgent } from "./observed.ts";
 import { loadPins } from "./tool-pins.ts";
 
 export interface AgentOptions {
@@ -21,11 +23,13 @@ export interface AgentOptions {
   self: string[];
   /** The process that watches this one, where there is one. */
   guard?: GuardLink | undefined;
+  /** Where metrics and health checks are to be had; absent: nowhere. */
+  diag?: HostPort | undefined;
 }
 
 const LOCK_MS = 5_000;
 
-export async function startAgent({ config, log, self, guard }: AgentOptions): Promise<RunningAgent> {
+export async function startAgent({ config, log, self, guard, diag }: AgentOptions): Promise<RunningAgent> {
   const service = config.app;
   if (service === undefined) {
     throw new Failure("config", `${config.file ?? "configuration"}: app_service is not enabled`, {
@@ -36,7 +40,9 @@ export async function startAgent({ config, log, self, guard }: AgentOptions): Pr
   const lock = await waitForLock(dir);
   try {
     const identity = await loadIdentity(config, dir, log);
-    const needed = neededControllers(service.apps.map(({ mcp }) => mcp.limits));
+    // What comes from the proxy may have limits of any kind.
+    const any = (service.resources ?? []).length === 0 ? [] : [{ memory: 1, cpu: 1, processes: 1 }];
+    const needed = neededControllers([...service.apps.map(({ mcp }) => mcp.limits), ...any]);
     const containment = await Containment.open(tagOf(dir), log, { needed });
     if (containment.group !== undefined) guard?.tell(containment.group);
     log.info("agent.containment", { by: containment.mechanism, guard: guard !== undefined });
@@ -61,6 +67,7 @@ export async function startAgent({ config, log, self, guard }: AgentOptions): Pr
       lock,
       dataDir: config.dataDir,
       pins: loadPins(dir, service.apps),
+      observed: await observeAgent({ at: diag, guard, log }),
     };
     return new Agent(parts, service);
   } catch (error) {

@@ -3,7 +3,6 @@
  * next line as `prev`, and `chain` and `n` say where it belongs. So nothing in a chain can be taken out, changed or moved
  * without every line after it, and the signed head (`head.ts`), being another.
  */
-import { createHash } from "node:crypto";
 import type { AuditEvent } from "../event.ts";
 
 /** `prev` of a chain's first line. */
@@ -19,13 +18,18 @@ export interface ChainEnd {
 }
 
 /** SHA-256 of a line's UTF-8 bytes, without the line feed; hex. */
-export const hashLine = (line: string): string => createHash("sha256").update(line).digest("hex");
+export const hashLine = (line: string): string => Bun.SHA256.hash(line, "hex");
 
 export interface ChainLines {
   lines: string[];
   /** The events as the lines have them. */
   events: AuditEvent[];
   end: ChainEnd;
+}
+
+/** One event as a line. Its place comes last. */
+export function chainLine(draft: AuditEvent, { chain, n, prev }: { chain: string; n: number; prev: string }): string {
+  return `${JSON.stringify(draft).slice(0, -1)},"chain":${JSON.stringify(chain)},"n":${n},"prev":"${prev}"}`;
 }
 
 /** Events as the next lines of a chain, and where it then ends. Changes nothing. */
@@ -35,10 +39,9 @@ export function chainLines(drafts: readonly AuditEvent[], from: ChainEnd): Chain
   let { n, hash } = from;
   for (const draft of drafts) {
     n += 1;
-    const event = { ...draft, chain: from.chain, n, prev: hash };
-    const line = JSON.stringify(event);
+    const line = chainLine(draft, { chain: from.chain, n, prev: hash });
+    events.push({ ...draft, chain: from.chain, n, prev: hash });
     hash = hashLine(line);
-    events.push(event);
     lines.push(line);
   }
   return { lines, events, end: { chain: from.chain, n, hash } };

@@ -132,8 +132,10 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 /** Digits or exponents that a JavaScript number may not hold. */
 const INEXACT = /\d{16}|\d[eE]/;
 
+const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
 function parse(json: Uint8Array): unknown {
-  const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(json);
+  const text = UTF8.decode(json);
   if (INEXACT.test(text)) {
     try {
       return JSON.parse(text, exact);

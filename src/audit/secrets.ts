@@ -65,3 +65,14 @@ export function withoutSecrets(text: string): string {
   if (!HINT.test(text)) return text;
   return SHAPES.reduce((rest, [shape, replacement]) => rest.replace(shape, replacement), text);
 }
+
+/** A command line with `"<redacted>"` in the place of what follows `--token=`, `--token` or `TOKEN=`, and of well-known secrets. */
+export function withoutSecretArguments(words: readonly string[]): string[] {
+  return words.map((word, i) => {
+    const [, flag, name = ""] = /^(-*([\w.-]+)=)/.exec(word) ?? [];
+    if (flag !== undefined && hasSecretName(name, word)) return flag + REDACTED;
+    const [, before] = /^--?([\w.-]+)$/.exec(words[i - 1] ?? "") ?? [];
+    if (before !== undefined && !word.startsWith("-") && hasSecretName(before, word)) return REDACTED;
+    return withoutSecrets(word);
+  });
+}

@@ -115,7 +115,7 @@ export class Segment {
   }
 
   /** Lines from sequence number `from` on, up to `maxItems` and, but for the first, `maxBytes`; ends before a hole. */
-  read(from: number, maxItems: number, maxBytes: number): string[] {
+  read(from: number, maxItems: number, maxBytes: number): { count: number; lines: string } {
     const start = this.#offset(from);
     let count = 0;
     let end = start;
@@ -125,14 +125,12 @@ export class Segment {
       end = next;
       count += 1;
     }
-    if (count === 0) return [];
+    if (count === 0) return { count, lines: "" };
     const bytes = Buffer.allocUnsafe(end - start);
     if (readSync(this.#fd, bytes, 0, bytes.byteLength, start) !== bytes.byteLength) {
       throw new Error(`${this.path} is shorter than what was written to it`);
     }
-    return Array.from({ length: count }, (_, i) =>
-      bytes.toString("utf8", this.#offset(from + i) - start, this.#offset(from + i + 1) - start - 1),
-    );
+    return { count, lines: bytes.toString("utf8", 0, bytes.byteLength - 1) };
   }
 
   /** Offset of the line with this sequence number. */

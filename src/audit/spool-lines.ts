@@ -1,6 +1,6 @@
 /** The spool's lines as links of hash chains: made for writing, and found again in the segments of earlier boots. */
 import type { AuditEvent } from "../event.ts";
-import { type ChainEnd, chainLines, endAt } from "./chain.ts";
+import { type ChainEnd, chainLine, endAt, hashLine } from "./chain.ts";
 import type { Segment } from "./segment.ts";
 
 export interface EncodedLines {
@@ -11,16 +11,24 @@ export interface EncodedLines {
 }
 
 export function encodeLines(events: readonly AuditEvent[], from: ChainEnd): EncodedLines {
-  const { lines, end } = chainLines(events, from);
-  const bytes = Buffer.from(`${lines.join("\n")}\n`);
-  return { bytes, lengths: lines.map((line) => Buffer.byteLength(line) + 1), end };
+  const lengths: number[] = [];
+  let text = "";
+  let { n, hash } = from;
+  for (const event of events) {
+    n += 1;
+    const line = chainLine(event, { chain: from.chain, n, prev: hash });
+    hash = hashLine(line);
+    lengths.push(Buffer.byteLength(line) + 1);
+    text += `${line}\n`;
+  }
+  return { bytes: Buffer.from(text), lengths, end: { chain: from.chain, n, hash } };
 }
 
 /** The first line from `seq` on, in steps of `step`, that a loss of power has not spoilt. */
 export function soundFrom(segment: Segment, seq: number, step: 1 | -1, least = segment.first): ChainEnd | undefined {
   for (let at = seq; at >= least && at <= segment.last; at += step) {
-    const [line] = segment.read(at, 1, 0);
-    const end = line === undefined ? undefined : endAt(line);
+    const { count, lines } = segment.read(at, 1, 0);
+    const end = count === 0 ? undefined : endAt(lines);
     if (end !== undefined) return end;
   }
   return undefined;

@@ -42,15 +42,20 @@ export interface SpoolOptions {
 }
 
 export interface Batch {
-  /** Sequence number of `items[0]`; the others follow without a gap. */
+  /** Sequence number of the first; the others follow without a gap. */
   first: number;
-  /** The events' JSON. Empty when nothing waits. */
-  items: string[];
+  /** 0 when nothing waits. */
+  count: number;
+  /** Each event's JSON, as it stands in the file, with line feeds between them. */
+  lines: string;
 }
 
 const MIB = 1024 * 1024;
 /** What ends something that was let through: it has the last 1/16 of the spool to itself. */
 const ENDINGS: ReadonlySet<EventName> = new Set(["mcp.session.response", "mcp.session.end"]);
+
+/** Bytes of an event as most of them are: where there is no room for it, the spool is full. */
+const ORDINARY = 1024;
 
 export class Spool {
   /** Called after each `append`, at once. */
@@ -203,19 +208,19 @@ export class Spool {
    */
   next(maxItems: number, maxBytes: number, after = this.#acked): Batch {
     let from = Math.max(after, this.#acked) + 1;
-    if (this.#closed) return { first: from, items: [] };
+    if (this.#closed) return { first: from, count: 0, lines: "" };
     for (const segment of this.#segments) {
       from = Math.max(from, segment.first);
       while (segment.holes.has(from)) from += 1;
       if (from > segment.last) continue;
       try {
-        return { first: from, items: segment.read(from, Math.max(1, maxItems), maxBytes) };
+        return { first: from, ...segment.read(from, Math.max(1, maxItems), maxBytes) };
       } catch (cause) {
         throw new Failure("data_dir", `can't read the audit spool: ${reason(cause)}`, { cause });
       }
     }
     if (after === this.#acked) this.ack(this.#current.last); // only spoilt lines were left, if any
-    return { first: from, items: [] };
+    return { first: from, count: 0, lines: "" };
   }
 
   /**
@@ -249,6 +254,18 @@ export class Spool {
   /** Bytes on disk, of at most `maxBytes`. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** Bytes that it may hold. */
+  get limit(): number {
+    return this.#maxBytes;
+  }
+
+  /** Why nothing can be recorded just now, so that no call is let through; undefined: it can. */
+  get blocked(): string | undefined {
+    if (this.#broken !== undefined) return this.#broken;
+    if (!this.#dropsOldest && this.#bytes + ORDINARY > (this.#maxBytes * 15) / 16) return "the audit spool is full";
+    return this.#refusing ? "the last audit event could not be written" : undefined;
   }
 
   /** Syncs and closes; appending after it fails. */

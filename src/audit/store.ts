@@ -197,6 +197,15 @@ export async function textAfter(
   return { events, cursor: events.at(-1)?.seq ?? o.after };
 }
 
+/** The cursor of the newest event: what is behind a sink's is what it lacks. */
+export async function newestCursor(store: Store): Promise<number> {
+  const row = await store
+    .selectFrom("events")
+    .select(({ fn }) => fn.max("seq").as("newest"))
+    .executeTakeFirst();
+  return Number(row?.newest ?? 0);
+}
+
 export interface StoredText {
   seq: number;
   uid: string;

@@ -1,13 +1,20 @@
 /** `mcpgate agent start | status | check` */
 import { packagesDirectory } from "../agent/package-pins.ts";
 import type { Config } from "../config/config.ts";
+import { diagAddress } from "../config/diag-address.ts";
 import { loadConfig } from "../config/load.ts";
 import { Failure } from "../errors.ts";
+import { giveSigns, openNotifier } from "../systemd/notify.ts";
 import { command, configFlag, formatFlag } from "./command.ts";
 import { utc } from "./listing.ts";
 import { render, table } from "./output.ts";
 import { announce, notEnabled } from "./proxy.ts";
 import { followConfig, type Reloading } from "./reload.ts";
+
+/** After so long without the proxy the agent counts as started, milliseconds. */
+const READY_MS = 20_000;
+/** What a stop takes beside the time that open calls have. */
+const STOP_SECONDS = 15;
 
 export const start = command({
   args: configFlag,
@@ -27,31 +34,48 @@ export const start = command({
     }
     const log = context.createLog(config.log);
     const argv = [...context.respawn, "agent", "start", ...(path === undefined ? [] : [`--config=${path}`])];
-    const guard = await context.services.openGuard({ argv, env: context.env, log });
+    const own = openNotifier(context.env);
+    const guard = await context.services.openGuard({ argv, env: context.env, log, notifier: own });
     if (typeof guard === "number") return guard;
+    const notifier = guard?.notifier ?? own;
+    const stopSigns = giveSigns(notifier);
     let reloading: Reloading | undefined;
+    let drainSeconds = config.app.drainSeconds;
     const stopped = context.untilStopped().then(() => undefined);
     const agent = await context.services.startAgent({
       config,
       log,
       guard,
+      diag: diagAddress(config, "agent"),
       self: [...context.respawn, "__exec"],
     });
     try {
-      const apply = (next: Config) => agent.reload(next);
-      reloading = followConfig(context, { service: "agent", path, config, log, apply });
+      const apply = async (next: Config) => {
+        await agent.reload(next);
+        drainSeconds = next.app?.drainSeconds ?? drainSeconds;
+      };
+      const status = ({ app }: Config) => `offers ${named(app?.apps.map(({ name }) => name))}`;
+      reloading = followConfig(context, { service: "agent", path, config, log, notifier, status, apply });
+      // A proxy that is down is no reason to hold up the start of the host.
+      const late = setTimeout(() => notifier.ready("the proxy can't be reached; dialling on"), READY_MS);
       const ready = await Promise.race([agent.ready, stopped, agent.closed.then(() => undefined)]);
+      clearTimeout(late);
       if (ready === undefined) return 0;
-      const apps = ready.apps.length === 0 ? "no apps" : ready.apps.join(", ");
-      await announce(context, `mcpgate agent ${ready.agent} is ready and offers ${apps}\n`);
+      const offers = `offers ${named(ready.apps)}`;
+      await announce(context, `mcpgate agent ${ready.agent} is ready and ${offers}\n`);
+      notifier.ready(offers);
       await Promise.race([stopped, agent.closed, reloading.hungUp]);
       return 0;
     } finally {
       reloading?.stop();
+      notifier.stopping(drainSeconds + STOP_SECONDS);
+      stopSigns();
       await agent.stop();
     }
   },
 });
+
+const named = (apps: readonly string[] = []): string => (apps.length === 0 ? "no apps" : apps.join(", "));
 
 export const status = command({
   args: { ...formatFlag, ...configFlag },

@@ -13,6 +13,14 @@ interface App {
   labels: Record<string, string>;
   tools: number;
   pending: number;
+  resource: boolean;
+}
+
+/** An app resource that an agent does not run. */
+interface Refused {
+  name: string;
+  agent: string;
+  reason: string;
 }
 
 interface Pin {
@@ -29,20 +37,25 @@ interface Pin {
 export const ls = command({
   args: { ...formatFlag, ...configFlag },
   async run(context, { format, config }) {
-    const { apps } = await withAdminApi(context, config, (api) => api.call<{ apps: App[] }>("GET", "/v1/api/apps"));
+    const { apps, refused } = await withAdminApi(context, config, (api) =>
+      api.call<{ apps: App[]; refused: Refused[] }>("GET", "/v1/api/apps"),
+    );
     await printListing(context, format, {
       items: apps,
-      headers: ["Name", "Agent", "Status", "Tools Pinned", "To Approve", "Description"],
-      row: ({ name, agent, online, tools, pending, description }) => [
+      headers: ["Name", "Agent", "Status", "From", "Tools Pinned", "To Approve", "Description"],
+      row: ({ name, agent, online, resource, tools, pending, description }) => [
         name,
         agent,
         online ? "online" : "offline",
+        resource ? "resource" : "agent",
         String(tools - pending),
         String(pending),
         description,
       ],
       empty: "no app is offered",
     });
+    if (format !== "text") return;
+    for (const { name, agent, reason } of refused) context.out.notice(`agent ${agent} refuses ${name}: ${reason}`);
   },
 });
 

@@ -34,7 +34,7 @@ export function checkArgv(words: string, args: ArgsDef, argv: string[]): string[
     }
     const [name, def] = found;
     const before = flags.get(name);
-    if (before !== undefined && !isRepeatable(def)) fail(`--${name} is given more than once`);
+    if (before !== undefined && between(def) === undefined) fail(`--${name} is given more than once`);
     if (def.type === "boolean") {
       if (attached !== undefined) fail(`--${name} takes no value`);
       flags.set(name, `--${name}`);
@@ -53,7 +53,7 @@ export function checkArgv(words: string, args: ArgsDef, argv: string[]): string[
       const hint = near === undefined ? help : `did you mean: --${name}=${near}`;
       fail(`--${name} is one of ${options.join(", ")}, not ${JSON.stringify(value)}`, hint);
     }
-    flags.set(name, before === undefined ? `--${name}=${value}` : `${before},${value}`);
+    flags.set(name, before === undefined ? `--${name}=${value}` : `${before}${between(def)}${value}`);
   }
 
   const wanted = Object.entries(args).filter(([, def]) => def.type === "positional");
@@ -80,8 +80,14 @@ export function splitFlag(word: string): { spelled: string; value: string | unde
   return { spelled: word.slice(0, equals), value: word.slice(equals + 1) };
 }
 
-/** A flag whose value is a list: given twice, the lists are joined. */
-const isRepeatable = (def: ArgDef): boolean => "repeatable" in def && def.repeatable === true;
+/** Between the values of each `--flag=value` with `repeatable: "each"`, which may hold any other character. */
+export const EACH = "\0";
+
+/** What joins the values of a flag that may be given twice: with `repeatable: true` its value is a list of words. */
+function between(def: ArgDef): string | undefined {
+  if (!("repeatable" in def)) return undefined;
+  return def.repeatable === "each" ? EACH : def.repeatable === true ? "," : undefined;
+}
 
 /** How a positional is called in texts: its `valueHint`, else its name in capitals. */
 export const label = (name: string, def: ArgDef): string => def.valueHint ?? name.toUpperCase();

@@ -43,6 +43,7 @@ export interface Services {
   logout: typeof import("../client/login.ts").logout;
   loginStatus: typeof import("../client/login.ts").loginStatus;
   acceptInvite: typeof import("../client/login.ts").acceptInvite;
+  runDoctor: typeof import("../doctor/run.ts").runDoctor;
   runDemo: typeof import("../demo/run.ts").runDemo;
   runDemoServer: typeof import("../demo/server.ts").runDemoServer;
 }
@@ -73,6 +74,7 @@ export function createContext(): Context {
       logout: async (o) => await (await import("../client/login.ts")).logout(o),
       loginStatus: async (o) => await (await import("../client/login.ts")).loginStatus(o),
       acceptInvite: async (o) => await (await import("../client/login.ts")).acceptInvite(o),
+      runDoctor: async (o) => await (await import("../doctor/run.ts")).runDoctor(o),
       runDemo: async (o) => await (await import("../demo/run.ts")).runDemo(o),
       runDemoServer: async () => await (await import("../demo/server.ts")).runDemoServer(),
     },

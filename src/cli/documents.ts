@@ -7,7 +7,7 @@ import { Failure } from "../errors.ts";
 import type { Context } from "./context.ts";
 
 /** What documents can be of. */
-export const KINDS = ["role", "lock"] as const;
+export const KINDS = ["role", "lock", "token", "app"] as const;
 export type Kind = (typeof KINDS)[number];
 
 export interface ResourceDocument {

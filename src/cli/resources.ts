@@ -1,8 +1,10 @@
-/** `mcpgate create | get | rm`: roles and locks as documents. */
+/** `mcpgate create | get | rm`: roles, locks, join tokens and apps as documents. */
 import type { ApiClient } from "../client/api.ts";
 import { nearest } from "../config/nearest.ts";
 import { Failure } from "../errors.ts";
+import { isSecretName } from "../identity/token-resource.ts";
 import { withAdminApi } from "./admin.ts";
+import { APP_RESOURCES, comments, type ResourceAgent, tellAgents } from "./app-resources.ts";
 import { command, configFlag } from "./command.ts";
 import { KINDS, type Kind, loadDocuments, placed } from "./documents.ts";
 import { segment } from "./listing.ts";
@@ -12,6 +14,8 @@ interface Stored {
   name: string;
   document: unknown;
   created?: boolean;
+  /** Of an app. */
+  agents?: ResourceAgent[];
 }
 
 export const create = command({
@@ -34,9 +38,10 @@ export const create = command({
         try {
           const stored = await put(api, kind, document, name, force === true);
           await context.out.print(`${kind} "${stored.name}" has been ${stored.created ? "created" : "updated"}\n`);
+          if (kind === "app") await tellAgents(context, api, stored.name);
         } catch (error) {
           if (!(error instanceof Failure)) throw error;
-          const taken = error.code === "already_exists";
+          const taken = error.code === "already_exists" && !isSecret(kind, name);
           throw placed(placeOf, error, taken ? `mcpgate create -f ${file} --force` : error.hint?.replace("FILE", file));
         }
       }
@@ -46,7 +51,8 @@ export const create = command({
 
 export const get = command({
   args: {
-    resource: { type: "positional", valueHint: "KIND[/NAME]", description: "role or lock, or role/NAME" },
+    resource: { type: "positional", valueHint: "KIND[/NAME]", description: "role, lock, token or app, or role/NAME" },
+    verbose: { type: "boolean", alias: "v", description: "of apps also what agents make of them" },
     format: {
       type: "enum",
       options: ["yaml", "json"],
@@ -55,27 +61,34 @@ export const get = command({
     },
     ...configFlag,
   },
-  examples: ["mcpgate get role", "mcpgate get role/mcp-user --format=json"],
-  async run(context, { resource, format, config }) {
+  examples: ["mcpgate get role", "mcpgate get role/mcp-user --format=json", "mcpgate get apps --verbose"],
+  async run(context, { resource, verbose, format, config }) {
     const { kind, name } = parseResource(resource, "get");
     const found = await withAdminApi(context, config, async (api) =>
       name === undefined
-        ? (Object.values(await api.call<Record<string, Stored[]>>("GET", `/v1/api/${kind}s`))[0] ?? [])
-        : [await api.call<Stored>("GET", `/v1/api/${kind}s/${segment(name)}`)],
+        ? (Object.values(await api.call<Record<string, Stored[]>>("GET", collection(kind)))[0] ?? [])
+        : [await api.call<Stored>("GET", `${collection(kind)}/${segment(name)}`)],
     );
-    const documents = found.map(({ document }) => document);
+    // Beside the document, not in it: what is printed can be created from.
+    const documents = found.map(({ document, agents }) => (verbose && agents ? { document, agents } : document));
     if (format === "json") {
       await context.out.print(json(name === undefined ? documents : documents[0]));
       return;
     }
     const { stringify } = await import("yaml");
-    await context.out.print(documents.map((document) => stringify(document, { lineWidth: 0 })).join("---\n"));
+    const text = ({ document, agents }: Stored): string =>
+      `${stringify(document, { lineWidth: 0 })}${verbose && agents ? comments(agents) : ""}`;
+    await context.out.print(found.map(text).join("---\n"));
   },
 });
 
 export const rm = command({
   args: {
-    resource: { type: "positional", valueHint: "KIND/NAME", description: "role/NAME or lock/NAME" },
+    resource: {
+      type: "positional",
+      valueHint: "KIND/NAME",
+      description: "role/NAME, lock/NAME, token/NAME or app/NAME",
+    },
     ...configFlag,
   },
   examples: ["mcpgate rm role/dev"],
@@ -86,16 +99,26 @@ export const rm = command({
         hint: `like mcpgate rm ${resource}/NAME`,
       });
     }
-    await withAdminApi(context, config, (api) => api.call("DELETE", `/v1/api/${kind}s/${segment(name)}`));
+    await withAdminApi(context, config, (api) => api.call("DELETE", `${collection(kind)}/${segment(name)}`));
     await context.out.print(`${kind} "${name}" has been deleted\n`);
   },
 });
 
 function put(api: ApiClient, kind: Kind, document: unknown, name: string | undefined, force: boolean): Promise<Stored> {
   // without a name a role is wrong, and the proxy says how; a lock is given one
-  if (!force || name === undefined) return api.call<Stored>("POST", `/v1/api/${kind}s`, document);
-  return api.call<Stored>("PUT", `/v1/api/${kind}s/${segment(name)}`, document);
+  if (!force || name === undefined || isSecret(kind, name)) return api.call<Stored>("POST", collection(kind), document);
+  return api.call<Stored>("PUT", `${collection(kind)}/${segment(name)}`, document);
 }
+
+/** Where the documents of a kind are; `/v1/api/tokens` itself lists the secret ones, which are no documents. */
+function collection(kind: Kind): string {
+  if (kind === "app") return APP_RESOURCES;
+  return kind === "token" ? "/v1/api/tokens/documents" : `/v1/api/${kind}s`;
+}
+
+/** A token whose name is the secret itself: that stands in no address. */
+const isSecret = (kind: Kind, name: string | undefined): boolean =>
+  kind === "token" && name !== undefined && isSecretName(name);
 
 /** `role`, `roles`, `role/NAME` → the kind and the name. */
 function parseResource(text: string, verb: "get" | "rm"): { kind: Kind; name: string | undefined } {
@@ -115,5 +138,10 @@ function parseResource(text: string, verb: "get" | "rm"): { kind: Kind; name: st
     throw new Failure("usage", `no resources of kind ${JSON.stringify(word)}`, { hint });
   }
   if (name === "") throw new Failure("usage", `${JSON.stringify(text)} has no name`, { hint: `mcpgate get ${kind}` });
+  if (isSecret(kind, name)) {
+    throw new Failure("usage", "that is a secret token, which has no document", {
+      hint: "mcpgate tokens ls; mcpgate tokens rm ID",
+    });
+  }
   return { kind, name };
 }

@@ -1,23 +1,26 @@
 /** `mcpgate tokens add | ls | rm` */
 import { formatDuration, parseDuration } from "../config/duration.ts";
+import { shellQuote } from "../config/shell-quote.ts";
 import { Failure } from "../errors.ts";
 import { withAdminApi } from "./admin.ts";
 import { command, configFlag, formatFlag } from "./command.ts";
+import { installLine, type ProxyTrust } from "./install-line.ts";
 import { printListing, utc } from "./listing.ts";
 import { render } from "./output.ts";
 
 interface Token {
   id: string;
   type: string;
+  method?: string;
   created_at: string;
-  expires_at: string;
+  /** Null: one that is no secret, until it is removed. */
+  expires_at: string | null;
   created_by: string;
 }
 
-interface NewToken extends Token {
+interface NewToken extends Token, ProxyTrust {
   token: string;
-  public_addr: string;
-  ca_pin?: string;
+  expires_at: string;
 }
 
 export const add = command({
@@ -27,7 +30,7 @@ export const add = command({
     format: {
       type: "enum",
       options: ["text", "json", "yaml"],
-      description: "text: the token and nothing else; without it, also what to run on the host",
+      description: "text: the token and nothing else; without it, also the line that sets up a host",
     },
     ...configFlag,
   },
@@ -54,8 +57,10 @@ export const ls = command({
     );
     await printListing(context, format, {
       items: tokens,
-      headers: ["ID", "Type", "Expiry Time (UTC)", "Created By"],
-      row: ({ id, type, expires_at, created_by }) => [id, type, utc(expires_at), created_by],
+      headers: ["ID", "Type", "Method", "Expiry Time (UTC)", "Created By"],
+      row: ({ id, type, method = "token", expires_at, created_by }) => [
+        ...[id, type, method, expires_at === null ? "never" : utc(expires_at), created_by],
+      ],
       empty: "no active tokens",
     });
   },
@@ -75,33 +80,26 @@ export const rm = command({
 });
 
 /**
- * What to run on the host, as it stands. A file that is there already stays (`set -C`): it may be the proxy's own. The
- * token is in the new file, so nobody else may read it (`umask`).
+ * What to run, as it stands. The token is written by the shell itself into a file that is new and its owner's alone
+ * (mktemp): on an argument list or under a name that somebody could guess, others would see it or put a file of theirs there.
  */
-function instructions({ token, created_at, expires_at, public_addr, ca_pin }: NewToken): string {
+function instructions(made: NewToken): string {
+  const { token, created_at, expires_at, public_addr, ca_pin } = made;
   const ttl = formatDuration(Math.round((Date.parse(expires_at) - Date.parse(created_at)) / 1000));
+  const file = `t=$(mktemp) && printf '%s\\n' ${shellQuote(token)} >"$t"`;
+  const pin = ca_pin === undefined ? "" : ` --ca-pin=${ca_pin}`;
   return `\
 The join token: ${token}
 It expires in ${ttl}, at ${utc(expires_at)} UTC.
 
-Run this as root on the host that is to run MCP servers:
+Run this on the host that is to run MCP servers:
 
-(umask 077; set -C; cat >/etc/mcpgate.yaml) <<'EOF' && mcpgate agent start
-version: v1
-mcpgate:
-  proxy_server: "${public_addr}"
-${ca_pin === undefined ? "" : `  ca_pin: ${ca_pin}\n`}  join_params: {method: token, token_name: "${token}"}
-app_service:
-  enabled: true
-  apps:
-    - name: demo
-      description: the MCP server that mcpgate brings along
-      labels: {env: demo}
-      mcp:
-        command: mcpgate
-        args: ["demo-server"]
-        run_as_host_user: nobody
-EOF
+${file} && ${installLine(made, 'sudo bash -s -- --token="$t"')}
+
+It installs mcpgate from this proxy, writes /etc/mcpgate.yaml and starts the agent, now and at each boot.
+Or, as root on a host that has mcpgate already:
+
+${file} && mcpgate agent configure --proxy=${public_addr} --token="$t"${pin} -o /etc/mcpgate.yaml && mcpgate agent start
 
 Then put your own MCP servers in the place of the app "demo" in /etc/mcpgate.yaml.
 Once it has joined, the agent has a key of its own and needs the token no more.

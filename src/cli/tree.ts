@@ -30,6 +30,7 @@ const locks = () => import("./locks.ts");
 const sessions = () => import("./sessions.ts");
 const login = () => import("./client-login.ts");
 const demo = () => import("./demo.ts");
+const config = () => import("./config.ts");
 
 export const tree: Group = {
   summary: "mcpgate: secure access to stdio MCP servers on other hosts",
@@ -67,6 +68,10 @@ export const tree: Group = {
         start: { summary: "run the agent in the foreground", load: async () => (await agent()).start },
         status: { summary: "show what the agent on this host does", load: async () => (await agent()).status },
         check: { summary: "start each app, and say what is wrong", load: async () => (await agent()).check },
+        configure: {
+          summary: "print or write a configuration for an agent",
+          load: async () => (await import("./agent-configure.ts")).configure,
+        },
         pin: {
           summary: "install the packages of npx and uvx apps once, and run those copies",
           load: async () => (await import("./agent-pin.ts")).pin,
@@ -75,7 +80,13 @@ export const tree: Group = {
     },
     proxy: {
       summary: "decide who reaches what, relay, keep the audit log",
-      commands: { start: { summary: "run the proxy in the foreground", load: async () => (await proxy()).start } },
+      commands: {
+        start: { summary: "run the proxy in the foreground", load: async () => (await proxy()).start },
+        configure: {
+          summary: "print or write a configuration for a proxy",
+          load: async () => (await import("./proxy-configure.ts")).configure,
+        },
+      },
     },
     tokens: {
       summary: "join tokens, with which agents join",
@@ -95,9 +106,12 @@ export const tree: Group = {
         rm: { summary: "remove a user and end all of their sessions", load: async () => (await users()).rm },
       },
     },
-    create: { summary: "create roles and locks from a file", load: async () => (await resources()).create },
-    get: { summary: "print roles and locks as documents", load: async () => (await resources()).get },
-    rm: { summary: "remove a role or a lock", load: async () => (await resources()).rm },
+    create: {
+      summary: "create roles, locks, tokens and apps from a file",
+      load: async () => (await resources()).create,
+    },
+    get: { summary: "print roles, locks, tokens and apps as documents", load: async () => (await resources()).get },
+    rm: { summary: "remove a role, a lock, a token or an app", load: async () => (await resources()).rm },
     roles: {
       summary: "what roles allow",
       commands: {
@@ -146,6 +160,26 @@ export const tree: Group = {
         tail: { summary: "print events as they come", load: async () => (await audit()).tail },
         verify: { summary: "find what was tampered with", load: async () => (await auditVerify()).verify },
       },
+    },
+    config: {
+      summary: "configuration files",
+      commands: {
+        check: { summary: "tell all that is wrong with one", load: async () => (await config()).check },
+        schema: { summary: "print a JSON Schema for editors", load: async () => (await config()).schema },
+      },
+    },
+    install: {
+      summary: "make this program a service of its host",
+      commands: {
+        systemd: {
+          summary: "print or write a unit for systemd",
+          load: async () => (await import("./install.ts")).systemd,
+        },
+      },
+    },
+    doctor: {
+      summary: "find what is wrong on this host, and what mends it",
+      load: async () => (await import("./doctor.ts")).doctor,
     },
     version: { summary: "print the version", load: async () => (await import("./version.ts")).version },
     "demo-server": {

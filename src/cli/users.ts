@@ -2,6 +2,7 @@
 import { Failure } from "../errors.ts";
 import { withAdminApi } from "./admin.ts";
 import { command, configFlag, formatFlag } from "./command.ts";
+import { installLine, installLineWindows, type ProxyTrust } from "./install-line.ts";
 import { printListing, segment, utc } from "./listing.ts";
 import { render } from "./output.ts";
 
@@ -14,12 +15,10 @@ interface User {
   created_at: string;
 }
 
-interface Invite {
+interface Invite extends ProxyTrust {
   name: string;
   invite_url: string;
   invite_expires_at: string;
-  public_addr: string;
-  ca_pin?: string;
 }
 
 const name = { type: "positional", description: "the user's name" } as const;
@@ -183,7 +182,8 @@ const traitText = (traits: Record<string, string[]>): string =>
     .map(([name, values]) => `${name}=${values.join(",")}`)
     .join(" ");
 
-function inviteText(head: string, { invite_url, public_addr, ca_pin }: Invite): string {
+function inviteText(head: string, invite: Invite): string {
+  const { invite_url, public_addr, ca_pin } = invite;
   const pin = ca_pin === undefined ? "" : ` --ca-pin=${ca_pin}`;
   return `\
 ${head} Share this URL with the user to complete user setup, link is valid for 1h:
@@ -191,6 +191,11 @@ ${invite_url}
 
 The user runs:
   mcpgate client accept-invite '${invite_url}'${pin}
+
+Who has no mcpgate yet installs it first, on Linux or macOS:
+  ${installLine(invite, "bash")}
+or on Windows, in PowerShell:
+  ${installLineWindows(invite)}
 
 NOTE: Make sure ${public_addr} points at an mcpgate proxy which users can access.
 `;

@@ -34,6 +34,8 @@ const RETRY_MS = 2_000;
 /** How often to look for a new login, and how often to try the old one: an admin may have mended it. */
 const LOGIN_POLL_MS = 500;
 const LOGIN_RETRY_MS = 30_000;
+/** What is said beside the frames is small, and nothing depends on it. */
+const MAX_UNTOLD = 1024;
 /** Answers after which another try would get the same one. */
 const FINAL = new Set([
   "session_gone",
@@ -59,6 +61,8 @@ export class ClientSession implements BridgeSession {
   readonly #keepAlive = new KeepAlive();
   #pause: Pause | undefined;
   #resumeWindowMs = RESUME_WINDOW_MS;
+  /** Said while there was no connection. */
+  readonly #untold: object[] = [];
 
   constructor(options: ClientSessionOptions) {
     this.#options = options;
@@ -104,6 +108,12 @@ export class ClientSession implements BridgeSession {
 
   end(): void {
     this.#link.end();
+  }
+
+  /** A word to the proxy beside the frames: now, or on the next connection. What a connection takes with it is not said again. */
+  tell(message: object): void {
+    if (this.#link.attached) this.#connection?.sendText(message);
+    else if (this.#untold.length < MAX_UNTOLD) this.#untold.push(message);
   }
 
   async close(message: string, code = "end"): Promise<void> {
@@ -155,6 +165,7 @@ export class ClientSession implements BridgeSession {
     if (resumeWindow !== undefined) this.#resumeWindowMs = resumeWindow * 1000;
     this.#keepAlive.reset();
     this.#connection = connection;
+    for (const message of this.#untold.splice(0)) connection.sendText(message);
     this.#link.attach(connection);
     if (this.#pause === undefined) return;
     const lostFor = Math.round(performance.now() - this.#pause.since);

@@ -26,6 +26,7 @@ export function waitingForRestart(service: "proxy" | "agent", before: Config, af
   const parts = (config: Config): Record<string, unknown> => ({
     "mcpgate.data_dir": config.dataDir,
     "mcpgate.log.format": config.log.format,
+    "mcpgate.diag_addr": config.diagAddr,
     ...(service === "agent"
       ? {
           "mcpgate.proxy_server": config.proxyServer,
@@ -36,7 +37,9 @@ export function waitingForRestart(service: "proxy" | "agent", before: Config, af
           "proxy_service.listen_addr": config.proxy?.listen,
           "proxy_service.public_addr": config.proxy?.publicAddr,
           "proxy_service.cluster_name": config.proxy?.clusterName,
+          "proxy_service.downloads_dir": config.proxy?.downloadsDir,
           "proxy_service.tls": config.proxy?.tls,
+          "proxy_service.aws_certificates": config.proxy?.awsCertificates,
           // Between a certificate that was given and one of our own, what clients trust changes.
           "proxy_service.cert_file": config.proxy?.certFile !== undefined,
         }),

@@ -1,4 +1,5 @@
 /** The configuration as the rest of the program sees it: defaults filled in, paths absolute, addresses parsed. */
+import type { CommandRule } from "./command-rule.ts";
 import type { HostPort } from "./host-port.ts";
 import type { Variable } from "./variable.ts";
 
@@ -8,6 +9,10 @@ export interface Config {
   /** Absolute. The proxy's data lies in `proxy/` under it, the agent's in `agent/`. */
   dataDir: string;
   log: { severity: "DEBUG" | "INFO" | "WARN" | "ERROR"; format: "text" | "json" };
+  /** Where metrics and health checks are to be had (`diag-address.ts`). */
+  diagAddr?: HostPort | "off";
+  /** What the agent is called from the time that it joins; the host's name unless told. */
+  nodename?: string;
   proxyServer?: HostPort;
   join?: JoinConfig;
   /** `sha256:` and 64 lower-case hex digits. */
@@ -19,8 +24,8 @@ export interface Config {
 }
 
 export interface JoinConfig {
-  method: "token";
-  /** An absolute path (it holds a slash), else the token itself; `loadJoinToken` tells them apart. */
+  method: "token" | "iam" | "ec2";
+  /** `token`: an absolute path (it holds a slash), else the token itself; `loadJoinToken` tells them apart. Else a name. */
   tokenName: string;
 }
 
@@ -36,7 +41,11 @@ export interface ProxyConfig {
   tls: boolean;
   /** Addresses and networks (CIDR) whose `X-Forwarded-For` is believed. */
   trustedProxies: string[];
+  /** Absolute; `proxy/downloads` in `dataDir` unless told. */
+  downloadsDir?: string;
   audit?: AuditConfig;
+  /** Absolute: the directory with the certificates of AWS's regions, `REGION.pem`. */
+  awsCertificates?: string;
   /** The host of `publicAddr` unless told. */
   clusterName: string;
 }
@@ -78,8 +87,13 @@ export interface AppServiceConfig {
   resumeWindowSeconds: number;
   /** Seconds that open calls have when the agent stops, 0 to 300; 10 unless told. */
   drainSeconds: number;
-  /** Who a template in `runAsHostUser` may come to; nobody unless told. */
+  /** Who a template in `runAsHostUser` may come to, and an app resource may name; nobody unless told. */
   allowHostUsers?: string[];
+  /** Label → value or values. The agent takes the proxy's app resources that one of these matches; none unless told. */
+  resources?: Record<string, string | string[]>[];
+  /** What app resources may have it run (`command-rule.ts`), and in which directories; nothing unless told. */
+  allowCommands?: CommandRule[];
+  allowCwd?: string[];
 }
 
 export interface AppConfig {
@@ -91,6 +105,8 @@ export interface AppConfig {
   shared: boolean;
   /** What a new or changed tool definition leads to: nothing, an event (unless told), or it is hidden until approved. */
   toolPinning?: "off" | "warn" | "enforce";
+  /** It came from the proxy, as an app resource (`app-resource.ts`). */
+  resource?: true;
   mcp: McpConfig;
 }
 

@@ -4,6 +4,7 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { Failure } from "../errors.ts";
 import type { Config } from "./config.ts";
+import { withCredentials } from "./credentials.ts";
 import { parseConfig } from "./parse.ts";
 
 export const DEFAULT_CONFIG_FILE = "/etc/mcpgate.yaml";
@@ -27,13 +28,21 @@ export interface LoadConfigOptions {
  */
 export function loadConfig(o: LoadConfigOptions): Config {
   const defaultDataDir = () => (o.uid === 0 ? "/var/lib/mcpgate" : join(stateHome(o), "mcpgate"));
-  const named = o.path ?? (o.env.MCPGATE_CONFIG || undefined);
-  const file = resolve(named ?? o.defaultFile ?? DEFAULT_CONFIG_FILE);
-  const text = readText(file, named !== undefined);
+  const { file, named } = configFile(o);
+  const text = loadText(file, named !== undefined);
   if (text === undefined) {
     return { file: undefined, dataDir: defaultDataDir(), log: { severity: "INFO", format: "text" } };
   }
-  return parseConfig(text, { file, shownAs: named ?? file, uid: o.uid, defaultDataDir });
+  return withCredentials(parseConfig(text, { file, shownAs: named ?? file, uid: o.uid, defaultDataDir }), o.env);
+}
+
+/** The absolute path of the file that counts, and how somebody named it. */
+export function configFile(o: Pick<LoadConfigOptions, "path" | "env" | "defaultFile">): {
+  file: string;
+  named: string | undefined;
+} {
+  const named = o.path ?? (o.env.MCPGATE_CONFIG || undefined);
+  return { file: resolve(named ?? o.defaultFile ?? DEFAULT_CONFIG_FILE), named };
 }
 
 function stateHome(o: LoadConfigOptions): string {
@@ -43,7 +52,8 @@ function stateHome(o: LoadConfigOptions): string {
   return join(o.home ?? (o.env.HOME || homedir()), ".local/state");
 }
 
-function readText(file: string, mustExist: boolean): string | undefined {
+/** @throws Failure `config` or `permissions`. */
+export function loadText(file: string, mustExist: boolean): string | undefined {
   let bytes: Buffer;
   try {
     bytes = readFileSync(file);

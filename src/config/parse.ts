@@ -3,11 +3,13 @@ import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { type Document, LineCounter, parseDocument, visit } from "yaml";
 import { Failure } from "../errors.ts";
-import { sinkFaults, toProxyAudit, toSpool } from "./audit.ts";
+import { toProxyAudit, toSpool } from "./audit.ts";
 import type { AppConfig, Config, Limits, ProxyConfig } from "./config.ts";
-import { dotted, locate, type Path } from "./positions.ts";
+import { locate } from "./positions.ts";
+import { type PlacedProblem, type Problem, placed } from "./problem.ts";
 import { type ConfigFile, fileSchema } from "./schema.ts";
 import type { FileApp } from "./schema-app.ts";
+import { checkTogether } from "./together.ts";
 
 export interface ParseConfigOptions {
   /** Absolute; relative paths in the text start from its directory. */
@@ -18,46 +20,65 @@ export interface ParseConfigOptions {
   defaultDataDir(): string;
 }
 
-interface Problem {
-  path: Path;
-  at: "key" | "value";
-  message: string;
-  hint?: string;
-}
-
 const YAML_HINT = "check the indentation, the colons and the quotes there and on the line before";
 
 /** @throws Failure `config`: the first problem, as `FILE:LINE:COL: path.to.key: …`, and how many more there are. */
 export function parseConfig(text: string, o: ParseConfigOptions): Config {
+  const { problems, file } = checkConfig(text, o);
+  const [first] = problems;
+  if (first !== undefined) {
+    const more = problems.length === 1 ? "" : ` (and ${problems.length - 1} more)`;
+    throw new Failure("config", `${placed(first, o.shownAs)}${more}`, { hint: first.hint });
+  }
+  if (file === undefined) throw new Error("unreachable: a file without problems is one");
+  return toConfig(file, o);
+}
+
+/**
+ * All that is wrong with a configuration: of a text that is no YAML the first fault, of one that has wrong values all of
+ * these, and where each value is right, all that does not go together. `warn` is asked where nothing is wrong.
+ */
+export function checkConfig(
+  text: string,
+  { shownAs, uid }: Pick<ParseConfigOptions, "shownAs" | "uid">,
+  warn: (file: ConfigFile) => Problem[] = () => [],
+): CheckedConfig {
   const lines = new LineCounter();
   const doc = parseDocument(text, { lineCounter: lines, prettyErrors: false, merge: true, logLevel: "error" });
   const broken = [...doc.errors, ...doc.warnings][0];
   const fault = broken === undefined ? unknownAlias(doc) : { offset: broken.pos[0], message: yamlMessage(broken) };
   if (fault !== undefined) {
     const { line, col } = lines.linePos(fault.offset);
-    throw new Failure("config", `${o.shownAs}:${line}:${col}: ${fault.message}`, { hint: YAML_HINT });
+    const problem = { path: [], at: "value" as const, message: fault.message, hint: YAML_HINT };
+    return { problems: [{ ...problem, line, column: col }], warnings: [] };
   }
-  const report = (problems: Problem[]) => {
-    const [problem] = problems;
-    if (problem === undefined) return;
-    const place = locate(doc, lines, problem.path, problem.at);
-    const where = problem.path.length === 0 ? "" : `${dotted(problem.path)}: `;
-    const more = problems.length === 1 ? "" : ` (and ${problems.length - 1} more)`;
-    const quote = problem.message.startsWith("expected a string, got") && place.source ? place.source : undefined;
-    throw new Failure("config", `${o.shownAs}:${place.line}:${place.column}: ${where}${problem.message}${more}`, {
-      hint: quote === undefined ? problem.hint : `put it in quotes: ${JSON.stringify(quote)}`,
-    });
+  const place = (problem: Problem): PlacedProblem => {
+    const { line, column, source } = locate(doc, lines, problem.path, problem.at);
+    const unquoted = problem.message.startsWith("expected a string, got") && source ? source : undefined;
+    const hint = unquoted === undefined ? problem.hint : `put it in quotes: ${JSON.stringify(unquoted)}`;
+    return { ...problem, hint, line, column };
   };
-
-  const value: unknown = toJs(doc, o.shownAs);
+  const value: unknown = toJs(doc, shownAs);
   // an empty file, or one of comments only, configures nothing
   const parsed = v.safeParse(fileSchema, value ?? {});
   if (!parsed.success) {
-    report(parsed.issues.map(problemOf).sort((a, b) => Number(isUnknownKey(b)) - Number(isUnknownKey(a))));
+    const problems = parsed.issues.map(problemOf);
+    return {
+      problems: problems.sort((a, b) => Number(isUnknownKey(b)) - Number(isUnknownKey(a))).map(place),
+      warnings: [],
+    };
   }
   const file = parsed.output as ConfigFile;
-  report(checkTogether(file, o.uid));
-  return toConfig(file, o);
+  const problems = checkTogether(file, uid).map(place);
+  return problems.length > 0 ? { problems, warnings: [] } : { problems, warnings: warn(file).map(place), file };
+}
+
+export interface CheckedConfig {
+  problems: PlacedProblem[];
+  /** What works and may not be meant so. */
+  warnings: PlacedProblem[];
+  /** Where there is no problem. */
+  file?: ConfigFile;
 }
 
 /** A misspelt key is also a missing one; the misspelling is what to report. */
@@ -98,82 +119,19 @@ function unknownAlias(doc: Document): { offset: number; message: string } | unde
   return found;
 }
 
-/** What no single key can tell. */
-function checkTogether(file: ConfigFile, uid: number): Problem[] {
-  const problems: Problem[] = [];
-  if (file.mcpgate && file.teleport) {
-    problems.push({ path: ["teleport"], at: "key", message: "stands beside `mcpgate`, which is the same section" });
-  }
-  const proxy = file.proxy_service;
-  if (proxy) {
-    for (const { index, key, at, message } of sinkFaults(proxy.audit?.sinks ?? [])) {
-      problems.push({ path: ["proxy_service", "audit", "sinks", index, key], at, message });
-    }
-    if (Boolean(proxy.cert_file) !== Boolean(proxy.key_file)) {
-      const [given, missing] = proxy.cert_file ? ["cert_file", "key_file"] : ["key_file", "cert_file"];
-      problems.push({ path: ["proxy_service", given], at: "key", message: `needs ${missing} beside it` });
-    } else if (!proxy.tls && proxy.cert_file) {
-      problems.push({ path: ["proxy_service", "cert_file"], at: "key", message: "goes with tls: on only" });
-    }
-    if (proxy.enabled && !proxy.public_addr && isWildcard(proxy.listen_addr?.host)) {
-      const hint = "add the address that agents and clients dial, like public_addr: mcpgate.example.com:443";
-      problems.push({ path: ["proxy_service", "public_addr"], at: "value", message: "is required", hint });
-    }
-  }
-  const seen = new Set<string>();
-  for (const [index, { name, mcp }] of (file.app_service?.apps ?? []).entries()) {
-    const path = ["app_service", "apps", index];
-    if (seen.has(name)) problems.push({ path: [...path, "name"], at: "value", message: `a second app named ${name}` });
-    seen.add(name);
-    const template = mcp.run_as_host_user?.includes("{{") === true;
-    if (template && (file.app_service?.allow_host_users ?? []).length === 0) {
-      const hint = "list the host users that it may come to under app_service, like allow_host_users: [alice, bob]";
-      const message = "needs app_service.allow_host_users beside it";
-      problems.push({ path: [...path, "mcp", "run_as_host_user"], at: "value", message, hint });
-    }
-    for (const { key, message, hint } of sharingFaults(mcp)) {
-      problems.push({ path: [...path, "mcp", key], at: "value", message, ...(hint === undefined ? {} : { hint }) });
-    }
-    if (uid === 0 && file.app_service?.enabled && !mcp.run_as_host_user) {
-      const hint = "name the user under which the server is to run, like run_as_host_user: nobody";
-      const message = "is required when the agent runs as root";
-      problems.push({ path: [...path, "mcp", "run_as_host_user"], at: "value", message, hint });
-    }
-  }
-  return problems;
-}
-
-/** Whose process may be whose. */
-function sharingFaults(mcp: FileApp["mcp"]): { key: string; message: string; hint?: string }[] {
-  const faults: { key: string; message: string; hint?: string }[] = [];
-  const perUser = mcp.run_as_host_user?.includes("{{") === true;
-  if (perUser && mcp.share === "app") {
-    const message = "is refused: run_as_host_user gives each person a host user of their own";
-    faults.push({ key: "share", message, hint: "share: user" });
-  }
-  if (perUser && (mcp.warm ?? 0) > 0) {
-    const message = "is refused: a spare would have to run as a host user before anybody knows which";
-    faults.push({ key: "warm", message, hint: "leave it out, or name one host user in run_as_host_user" });
-  }
-  if (mcp.linger !== undefined && mcp.linger !== null && (mcp.share ?? "session") === "session") {
-    faults.push({ key: "linger", message: "goes with share: user and share: app only" });
-  }
-  return faults;
-}
-
-const isWildcard = (host: string | undefined): boolean => host === undefined || /^(0\.0\.0\.0|[0:]+)$/.test(host);
-
 function toConfig(file: ConfigFile, o: ParseConfigOptions): Config {
   const general = file.mcpgate ?? file.teleport;
   const absolute = (path: string) => resolve(dirname(o.file), path);
   const join = general?.join_params;
-  const tokenName = (name: string) => (name.includes("/") ? absolute(name) : name);
+  const tokenName = (name: string) => (join?.method === "token" && name.includes("/") ? absolute(name) : name);
   const proxy = file.proxy_service?.enabled ? toProxy(file.proxy_service, absolute) : undefined;
   const service = file.app_service;
   return {
     file: o.file,
     dataDir: general?.data_dir ? absolute(general.data_dir) : o.defaultDataDir(),
     log: { severity: general?.log?.severity ?? "INFO", format: general?.log?.format ?? "text" },
+    ...(general?.diag_addr ? { diagAddr: general.diag_addr } : {}),
+    ...(general?.nodename ? { nodename: general.nodename } : {}),
     ...(general?.proxy_server ? { proxyServer: general.proxy_server } : {}),
     ...(join ? { join: { method: join.method, tokenName: tokenName(join.token_name) } } : {}),
     ...(general?.ca_pin ? { caPin: general.ca_pin } : {}),
@@ -185,6 +143,9 @@ function toConfig(file: ConfigFile, o: ParseConfigOptions): Config {
             resumeWindowSeconds: service.resume_window,
             drainSeconds: service.drain,
             ...(service.allow_host_users ? { allowHostUsers: service.allow_host_users } : {}),
+            ...(service.resources ? { resources: service.resources.map(({ labels }) => labels) } : {}),
+            ...(service.allow_commands ? { allowCommands: service.allow_commands } : {}),
+            ...(service.allow_cwd ? { allowCwd: service.allow_cwd } : {}),
             ...(service.audit ? { audit: toSpool(service.audit) } : {}),
           },
         }
@@ -204,10 +165,12 @@ function toProxy(section: NonNullable<ConfigFile["proxy_service"]>, absolute: (p
     ...(section.audit ? { audit: toProxyAudit(section.audit, absolute) } : {}),
     ...(section.cert_file ? { certFile: absolute(section.cert_file) } : {}),
     ...(section.key_file ? { keyFile: absolute(section.key_file) } : {}),
+    ...(section.aws_certificates ? { awsCertificates: absolute(section.aws_certificates) } : {}),
+    ...(section.downloads_dir ? { downloadsDir: absolute(section.downloads_dir) } : {}),
   };
 }
 
-function toApp({ name, labels, description, shared, tool_pinning, mcp }: FileApp): AppConfig {
+export function toApp({ name, labels, description, shared, tool_pinning, mcp }: FileApp): AppConfig {
   return {
     name,
     labels: labels ?? {},

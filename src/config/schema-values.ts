@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { parseDuration } from "./duration.ts";
 import { parseHostPort } from "./host-port.ts";
+import type { JsonSchema } from "./json-schema.ts";
 import { nearest } from "./nearest.ts";
 import { parseSize } from "./size.ts";
 
@@ -12,23 +13,49 @@ export const FOREIGN_SERVICES = [
   ...["metrics_service", "tracing_service", "relay_service"],
 ] as const;
 
+/** What an editor is told of a value that only code can read (`json-schema.ts`). */
+export const says = <T>(json: JsonSchema) => v.metadata<T, { json: JsonSchema }>({ json });
+const DURATION = says<string>({ type: "string", pattern: "^(\\d{1,9}[smhd])+$" });
+
 export const isMapping = (input: unknown): boolean =>
   typeof input === "object" && input !== null && !Array.isArray(input);
 
 // valibot's strictObject takes an empty list for an object, hence the check before it
 export function mapping<const E extends v.ObjectEntries>(entries: E) {
+  const keys = Object.keys(entries).filter((key) => !(FOREIGN_SERVICES as readonly string[]).includes(key));
+  const strict = v.strictObject(entries, (issue) => {
+    if (issue.expected !== "never") return `is required\nadd there: ${issue.expected?.replaceAll('"', "")}: VALUE`;
+    const near = nearest(String(issue.input), Object.keys(entries));
+    return `unknown key\n${near === undefined ? `keys here: ${keys.join(", ")}` : `did you mean: ${near}`}`;
+  });
   return v.pipe(
     v.custom<Record<string, unknown>>(
       isMapping,
       (issue) => `expected a mapping (key: value), got ${shown(issue.input)}`,
     ),
-    v.strictObject(entries, (issue) => {
-      if (issue.expected !== "never") return `is required\nadd there: ${issue.expected?.replaceAll('"', "")}: VALUE`;
-      const keys = Object.keys(entries).filter((key) => !(FOREIGN_SERVICES as readonly string[]).includes(key));
-      const near = nearest(String(issue.input), Object.keys(entries));
-      return `unknown key\n${near === undefined ? `keys here: ${keys.join(", ")}` : `did you mean: ${near}`}`;
-    }),
+    {
+      ...strict,
+      "~run"(dataset: v.UnknownDataset, config: v.Config<v.BaseIssue<unknown>>) {
+        const input = dataset.value as object;
+        const ran = strict["~run"](dataset, config);
+        tellOthers(strict, input, ran);
+        return ran;
+      },
+    } as typeof strict,
   );
+}
+
+type Strict = v.StrictObjectSchema<v.ObjectEntries, v.ErrorMessage<v.StrictObjectIssue>>;
+
+/** Valibot's `strictObject` tells of the first unknown key only. */
+function tellOthers(strict: Strict, input: object, ran: v.OutputDataset<unknown, v.BaseIssue<unknown>>): void {
+  const values = input as Record<string, unknown>;
+  for (const key of Object.keys(input)
+    .filter((each) => !Object.hasOwn(strict.entries, each))
+    .slice(1)) {
+    const path: [v.ObjectPathItem] = [{ type: "object", origin: "key", input: values, key, value: values[key] }];
+    v._addIssue(strict, "key", ran, {}, { input: key, expected: "never", path });
+  }
 }
 
 export const text = v.pipe(
@@ -52,8 +79,11 @@ export const flag = v.pipe(
 );
 
 export function oneOf<const T extends string>(choices: readonly T[], fold: (value: string) => string) {
+  const spellings = choices.flatMap((each) => [each, each.toLowerCase(), each.toUpperCase()]);
+  const accepted = [...new Set(spellings)].filter((each) => (choices as readonly string[]).includes(fold(each)));
   return v.pipe(
     text,
+    says<string>({ type: "string", enum: accepted }),
     v.transform(fold),
     v.picklist(choices, (issue) => {
       const near = nearest(String(issue.input), choices);
@@ -84,6 +114,7 @@ export function address(o: { defaultHost?: string; defaultPort?: number; zero?: 
 /** Seconds, up to ten years. */
 export const age = v.pipe(
   text,
+  DURATION,
   v.rawTransform(({ dataset, addIssue, NEVER }) => {
     const seconds = parseDuration(dataset.value);
     if (seconds !== undefined) return seconds;
@@ -95,6 +126,7 @@ export const age = v.pipe(
 /** Bytes. */
 export const size = v.pipe(
   text,
+  says<string>({ type: "string", pattern: "^\\d{1,9}\\s?[KMGT]i?B$" }),
   v.rawTransform(({ dataset, addIssue, NEVER }) => {
     const bytes = parseSize(dataset.value);
     if (bytes !== undefined && bytes >= 1024 * 1024) return bytes;
@@ -107,6 +139,7 @@ export const exactly = (value: string): string => value;
 
 export const duration = v.pipe(
   text,
+  DURATION,
   v.rawTransform(({ dataset, addIssue, NEVER }) => {
     const seconds = parseDuration(dataset.value);
     if (seconds !== undefined && seconds <= 86400) return seconds;
@@ -129,6 +162,7 @@ export const count = number(1, 1_000_000, true);
 /** Seconds; `0s` is at once. */
 export const grace = v.pipe(
   text,
+  DURATION,
   v.rawTransform(({ dataset, addIssue, NEVER }) => {
     const seconds = dataset.value === "0s" ? 0 : parseDuration(dataset.value);
     if (seconds !== undefined && seconds <= 300) return seconds;
@@ -140,6 +174,7 @@ export const grace = v.pipe(
 /** Seconds; `0s` is at once. */
 export const linger = v.pipe(
   text,
+  DURATION,
   v.rawTransform(({ dataset, addIssue, NEVER }) => {
     const seconds = dataset.value === "0s" ? 0 : parseDuration(dataset.value);
     if (seconds !== undefined && seconds <= 86400) return seconds;

@@ -5,7 +5,9 @@
 import { isIP } from "node:net";
 import * as v from "valibot";
 import { app } from "./schema-app.ts";
+import { allowCommands, resources } from "./schema-dynamic.ts";
 import {
+  absolute,
   address,
   age,
   duration,
@@ -16,6 +18,7 @@ import {
   grace,
   mapping,
   oneOf,
+  says,
   shown,
   size,
   text,
@@ -31,8 +34,21 @@ const network = v.pipe(
   }, "is neither an IP address nor a network\nlike 10.0.0.0/8"),
 );
 
+const diagAddress = address({ defaultHost: "127.0.0.1", zero: true });
+
 const general = mapping({
   data_dir: v.nullish(filled),
+  diag_addr: v.nullish(
+    v.lazy((input) =>
+      input === "off" || input === false
+        ? v.pipe(
+            v.any(),
+            says({ enum: ["off", false] }),
+            v.transform(() => "off" as const),
+          )
+        : diagAddress,
+    ),
+  ),
   log: v.nullish(
     mapping({
       severity: v.nullish(
@@ -45,11 +61,20 @@ const general = mapping({
       ),
     }),
   ),
+  nodename: v.nullish(
+    v.pipe(
+      text,
+      v.regex(
+        /^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/,
+        "is no name for an agent\n1 to 253 letters, digits, . _ and -, beginning with a letter or digit",
+      ),
+    ),
+  ),
   proxy_server: v.nullish(address({ defaultPort: 443 })),
   join_params: v.nullish(
     mapping({
       method: v.nullish(
-        oneOf(["token"], (value) => value),
+        oneOf(["token", "iam", "ec2"], (value) => value),
         "token",
       ),
       token_name: filled,
@@ -58,6 +83,7 @@ const general = mapping({
   ca_pin: v.nullish(
     v.pipe(
       text,
+      says<string>({ type: "string", pattern: "^[Ss][Hh][Aa]256:[0-9A-Fa-f]{64}$" }),
       v.transform((value) => value.toLowerCase()),
       v.regex(
         /^sha256:[0-9a-f]{64}$/,
@@ -112,6 +138,8 @@ export const fileSchema = mapping({
       cluster_name: v.nullish(filled),
       cert_file: v.nullish(filled),
       key_file: v.nullish(filled),
+      aws_certificates: v.nullish(filled),
+      downloads_dir: v.nullish(filled),
       audit: v.nullish(
         mapping({
           retention: v.nullish(mapping({ max_age: v.nullish(age), max_size: v.nullish(size) })),
@@ -128,6 +156,9 @@ export const fileSchema = mapping({
       resume_window: v.nullish(duration, "10m"),
       drain: v.nullish(grace, "10s"),
       allow_host_users: v.nullish(v.array(filled, (issue) => `expected a list, got ${shown(issue.input)}`)),
+      resources: v.nullish(resources),
+      allow_commands: v.nullish(allowCommands),
+      allow_cwd: v.nullish(v.array(absolute, (issue) => `expected a list, got ${shown(issue.input)}`)),
       audit: v.nullish(
         mapping({
           spool_limit: v.nullish(size),

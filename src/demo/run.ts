@@ -91,7 +91,7 @@ class Tour {
   async #startProxy(): Promise<void> {
     const file = this.#file("proxy.yaml", {
       version: "v1",
-      mcpgate: { data_dir: this.#dir, log: { severity: "WARN" } },
+      mcpgate: { data_dir: this.#dir, diag_addr: "off", log: { severity: "WARN" } },
       proxy_service: { enabled: true, listen_addr: "127.0.0.1:0" },
     });
     await this.#step("A proxy with TLS on this machine, and a CA of its own", `mcpgate proxy start -c ${file}`);
@@ -125,6 +125,7 @@ class Tour {
       version: "v1",
       mcpgate: {
         data_dir: this.#dir,
+        diag_addr: "off",
         log: { severity: "WARN" },
         proxy_server: this.#proxy,
         join_params: { method: "token", token_name: token },

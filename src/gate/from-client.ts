@@ -68,7 +68,7 @@ function request(state: GateState, message: Request): Step {
   if (state.gone !== undefined) {
     return refuse(state, message, id, { code: SERVER_GONE, text: state.gone.text, outcome: "error" });
   }
-  const { verdict, ask } = state.pinning?.judge(message) ?? PASS;
+  const { verdict, ask } = state.pinning?.judge(message, state.now()) ?? PASS;
   if (verdict === "refuse") {
     return refuse(state, message, id, { code: INVALID_PARAMS, text: pinnedText(state, message), outcome: "denied" });
   }
@@ -222,7 +222,7 @@ function response(state: GateState, message: Response): Step {
 function requestEvent(state: GateState, message: Request, outcome: Partial<EventDraft>) {
   const uid = state.newUid();
   const { method } = message;
-  return {
+  const event = {
     event: "mcp.session.request",
     uid,
     from: "client",
@@ -230,6 +230,8 @@ function requestEvent(state: GateState, message: Request, outcome: Partial<Event
     ...subject(state, message),
     ...outcome,
   } satisfies EventDraft;
+  state.observer?.onRequest(message, event);
+  return event;
 }
 
 /** What the message is about, for its event. */

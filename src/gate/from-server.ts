@@ -60,6 +60,7 @@ function fail(state: GateState, step: Step, request: OpenRequest, reason: string
 function response(state: GateState, message: Response): Step {
   const step = emptyStep();
   const size = message.bytes.length;
+  state.answered = true;
   if (state.pinning?.isOwn(message.id)) return ownAnswer(state, state.pinning, message, step);
   const request = state.ofClient.answer(message.id);
   if (request === "late") return step;
@@ -68,6 +69,7 @@ function response(state: GateState, message: Response): Step {
     state.junk(step, "an answer to a request that is not open", size);
     return step;
   }
+  state.observer?.onAnswer(message, request.event);
   try {
     if (message.ok) return result(state, message, request);
   } catch (fault) {

@@ -5,7 +5,7 @@
 import type { EventDraft } from "../event.ts";
 import { isBatch, splitBatch } from "../mcp/batch.ts";
 import { encodeError, encodeNotification } from "../mcp/encode.ts";
-import { INVALID_REQUEST, OUTCOME_UNKNOWN, SERVER_GONE } from "../mcp/fault.ts";
+import { BAD_SERVER_ANSWER, INVALID_REQUEST, OUTCOME_UNKNOWN, SERVER_GONE } from "../mcp/fault.ts";
 import { guessAtEdges } from "../mcp/id.ts";
 import type { LongLine } from "../mcp/lines.ts";
 import type { Invalid, ListKind } from "../mcp/message.ts";
@@ -16,6 +16,7 @@ import * as client from "./from-client.ts";
 import * as server from "./from-server.ts";
 import { type GateCounts, type GateOptions, GateState } from "./state.ts";
 import { emptyStep, type Step } from "./step.ts";
+import { unlistedText } from "./texts.ts";
 
 interface Side {
   read(state: GateState, line: Uint8Array, inBatch?: boolean): Step;
@@ -23,6 +24,9 @@ interface Side {
 }
 const CLIENT: Side = { read: client.fromClient, refuse: client.refuseInvalid };
 const SERVER: Side = { read: server.fromServer, refuse: server.refuseInvalid };
+
+/** How long a call waits for the list that the gate asks for itself (`tool_pinning: enforce`). Milliseconds. */
+const OWN_LIST_MS = 30_000;
 
 export class Gate {
   readonly #state: GateState;
@@ -119,6 +123,27 @@ export class Gate {
       step.events.push(state.ended(request, "unknown", 0, { from: "client", error: reason }));
     }
     return step;
+  }
+
+  /** Called about once a second: who waits for a list that the gate asked for and that does not come is told so. */
+  overdue(): Step | undefined {
+    const state = this.#state;
+    const late = state.pinning?.overdue(state.now() - OWN_LIST_MS) ?? [];
+    if (late.length === 0) return undefined;
+    const step = emptyStep();
+    const text = unlistedText(state.app, OWN_LIST_MS / 1000);
+    for (const { id } of late) {
+      const request = state.ofClient.answer(id);
+      if (request === undefined || request === "late") continue;
+      step.events.push(state.ended(request, "error", 0, { error: text }));
+      step.toClient.push(encodeError(id, BAD_SERVER_ANSWER, text));
+    }
+    return step;
+  }
+
+  /** Whether the server has answered anything yet; a banner, a log message or a question is no answer. */
+  get answered(): boolean {
+    return this.#state.answered;
   }
 
   /** Requests of the client that wait for an answer. */

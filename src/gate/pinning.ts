@@ -49,8 +49,8 @@ export class Pinning {
   #complete = false;
   /** The gate's own request that is open, and the pages before it. */
   #asking: { id: Id; pages: number; envelope: string } | undefined;
-  /** Calls that wait for the list. */
-  readonly #waiting: Request[] = [];
+  /** Calls that wait for the list, and since when. */
+  readonly #waiting: { call: Request; since: number }[] = [];
 
   constructor(pins: ToolPins, newUid: () => string, limits: CodecLimits) {
     this.#pins = pins;
@@ -70,8 +70,8 @@ export class Pinning {
     this.#complete = false;
   }
 
-  /** What becomes of a call or a list that the rules allow. Where nothing is hidden, nothing waits. */
-  judge(request: Request): Verdict {
+  /** What becomes of a call or a list that the rules allow. Where nothing is hidden, nothing waits. `now`: milliseconds. */
+  judge(request: Request, now: number): Verdict {
     const { target, method } = request;
     const { enforce, begun } = this.#pins;
     if (target.kind === "tool") {
@@ -80,7 +80,7 @@ export class Pinning {
     } else if (method !== "tools/list" || !enforce || begun || this.#complete) return { verdict: "pass" };
     const ask = this.#asking === undefined ? this.#ask(envelopeOf(request), undefined, 0) : undefined;
     if (!enforce) return { verdict: "pass", ask };
-    this.#waiting.push(request);
+    this.#waiting.push({ call: request, since: now });
     return { verdict: "wait", ask };
   }
 
@@ -94,9 +94,16 @@ export class Pinning {
     return this.#asking?.id === id;
   }
 
+  /** Takes those out that wait since `before` or longer. The question stays open: its answer is as good when it is late. */
+  overdue(before: number): Request[] {
+    const late = this.#waiting.filter(({ since }) => since <= before);
+    this.#waiting.splice(0, late.length); // they are in the order of their coming
+    return late.map(({ call }) => call);
+  }
+
   /** Takes a call out of those that wait; false: it is none of them. */
   withdraw(id: Id): boolean {
-    const at = this.#waiting.findIndex((call) => call.id === id);
+    const at = this.#waiting.findIndex(({ call }) => call.id === id);
     if (at !== -1) this.#waiting.splice(at, 1);
     return at !== -1;
   }
@@ -124,7 +131,7 @@ export class Pinning {
     // A server that gives no list has no tool that anybody approved.
     this.#complete = true;
     return {
-      released: this.#waiting.splice(0).map((call) => ({
+      released: this.#waiting.splice(0).map(({ call }) => ({
         call,
         allowed: call.target.kind !== "tool" || this.#allowed(call.target.name),
       })),

@@ -1,6 +1,13 @@
 /** What the gate remembers of one session. No I/O: the clock and the maker of ids come in. */
 import type { EventDraft, Outcome } from "../event.ts";
-import { type CodecLimits, DEFAULT_CODEC_LIMITS, type Invalid, type ListKind } from "../mcp/message.ts";
+import {
+  type CodecLimits,
+  DEFAULT_CODEC_LIMITS,
+  type Invalid,
+  type ListKind,
+  type Request,
+  type Response,
+} from "../mcp/message.ts";
 import { compile, type Decision, decide, type Policy, type Query, type QueryKind } from "../rbac/decide.ts";
 import type { AppRules } from "../rbac/rules.ts";
 import { type OpenRequest, OpenRequests } from "./open-requests.ts";
@@ -37,6 +44,15 @@ export interface GateOptions {
   limits?: Partial<GateLimits> | undefined;
   /** What is known of the app's tools; without it their definitions may be what they like. */
   pins?: ToolPins | undefined;
+  observer?: GateObserver | undefined;
+}
+
+/** Hears of calls while they pass, and changes nothing about them. */
+export interface GateObserver {
+  /** A request of the client, and its event: let through, or not. */
+  onRequest(request: Request, event: EventDraft): void;
+  /** The server's answer to the request with this event. */
+  onAnswer(answer: Response, event: string): void;
 }
 
 /** What the session's end event tells about the server's output. */
@@ -67,7 +83,10 @@ export class GateState {
   revision: string | undefined;
   /** `notifications/initialized` has passed: the client takes notifications now. */
   initialized = false;
+  /** The server has sent an answer, to whatever. */
+  answered = false;
   readonly pinning: Pinning | undefined;
+  readonly observer: GateObserver | undefined;
   /** Requests are left alone: the session takes no more. */
   closed = false;
   /** Why nothing reaches the server any more. */
@@ -81,6 +100,7 @@ export class GateState {
     this.now = () => options.now();
     this.redact = (json) => options.redact(json);
     this.policy = compile(options.rules);
+    this.observer = options.observer;
     this.pinning = options.pins && new Pinning(options.pins, this.newUid, this.limits);
     this.ofClient = new OpenRequests(this.limits.maxOpen, this.limits.maxGivenUp);
     this.ofServer = new OpenRequests(this.limits.maxServerOpen, this.limits.maxGivenUp);

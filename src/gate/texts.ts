@@ -19,6 +19,11 @@ export const unapprovedText = (app: string, tool: string): string =>
   `tool ${quoted(tool)} of app ${quoted(app)} is new or has changed, and waits for approval; ` +
   `your mcpgate admin can look at it: mcpgate apps pins ${app}`;
 
+/** Where the server does not say which tools it has. */
+export const unlistedText = (app: string, seconds: number): string =>
+  `the server of app ${quoted(app)} did not answer mcpgate's own tools/list within ${seconds} s, and with ` +
+  `tool_pinning: enforce only tools that it has shown are called; on the agent's host: mcpgate agent check ${app}`;
+
 function subject(method: string, target: Target): string {
   switch (target.kind) {
     case "tool":

@@ -9,6 +9,11 @@ export function spkiPin(certPem: string): string {
   return pinOf(parseCertificate(certPem));
 }
 
+/** The same as curl's `--pinnedpubkey` and GNU wget's take it, `sha256//` and Base64: of a server's own key, not of its CA's. */
+export function curlPin(certPem: string): string {
+  return `sha256//${Buffer.from(spkiPin(certPem).slice(PREFIX.length), "hex").toString("base64")}`;
+}
+
 /**
  * The first certificate of `certPem`, the one whose pin `spkiPin` tells, and nothing else that stands in the text: whoever
  * is in between could put the CA that was pinned first and one of their own behind it. Throws `Failure("tls")` when it is none.

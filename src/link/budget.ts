@@ -24,6 +24,10 @@ export class Budget {
     return this.#used;
   }
 
+  get total(): number {
+    return this.#limits.total;
+  }
+
   /** The part that one user's session draws on. */
   of(user: string): WindowBudget {
     return {

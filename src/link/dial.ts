@@ -13,7 +13,8 @@ import { challenge, HANDSHAKE_TIMEOUT_MS, MAX_TEXT, parseMessage, refused } from
 import { connectionFailure, type Trust, tlsOptions } from "./trust.ts";
 
 export interface Connection extends Carrier {
-  sendText(message: object): void;
+  /** An object goes as its JSON. */
+  sendText(message: object | string): void;
   readonly open: boolean;
   /** Resolves when the socket is closed for good: what was sent before `close` is on its way then. */
   readonly closed: Promise<void>;
@@ -55,7 +56,8 @@ export function dial(options: DialOptions): Promise<Connection> {
       if (socket.readyState === WebSocket.OPEN) socket.send(frame);
     },
     sendText(message) {
-      if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
+      if (socket.readyState === WebSocket.OPEN)
+        socket.send(typeof message === "string" ? message : JSON.stringify(message));
     },
     close(reason) {
       if (socket.readyState === WebSocket.OPEN) socket.close(1000, reason.slice(0, 100));

@@ -51,8 +51,8 @@ export interface LinkOptions {
 export const MIN_WINDOW = 256 * 1024;
 /** The largest window that a peer may use, so what an honest end can be made to hold. */
 export const MAX_WINDOW = 4 * 1024 * 1024;
-/** Bytes consumed after which an acknowledgement goes at once: a quarter of the smallest window. */
-const ACK_BYTES = MIN_WINDOW / 4;
+/** Bytes consumed after which an acknowledgement goes at once: half of the smallest window, so that the other half is on its way. */
+const ACK_BYTES = MIN_WINDOW / 2;
 const ACK_DELAY_MS = 25;
 /** Frames a receiver holds while its consumer is busy are counted too: a stream of one-byte frames costs more than its bytes. */
 const MAX_WAITING_FRAMES = 65_536;

@@ -18,8 +18,12 @@ export const HEARTBEAT_LOST_MS = 15_000;
 export const HOLD_AFTER_MS = 10_000;
 /** A text message at the most, bytes. A grant carries a user's rules; a batch of events is the largest. */
 export const MAX_TEXT = 4 * 1024 * 1024;
+/** Of one agent. */
+export const MAX_APPS = 1000;
 /** Bytes of events in one batch, but for its first: the proxy's relay stands still while the message is parsed. */
 export const MAX_BATCH = 128 * 1024;
+/** Events in one batch. */
+export const MAX_BATCH_EVENTS = 1000;
 
 const short = v.pipe(v.string(), v.maxLength(512));
 const text = v.pipe(v.string(), v.maxLength(4096));
@@ -36,9 +40,14 @@ const offeredApp = v.object({
   description: v.pipe(v.string(), v.maxLength(1024)),
   labels,
   shared: v.boolean(),
+  /** It is one of the proxy's app resources. */
+  resource: v.optional(v.boolean(), false),
 });
 
-const offeredApps = v.pipe(v.array(offeredApp), v.maxLength(1000));
+const offeredApps = v.pipe(v.array(offeredApp), v.maxLength(MAX_APPS));
+
+/** Which app resources an agent takes: label → value or values. An agent that says none is sent none. */
+const selectors = v.pipe(v.array(v.record(short, v.union([text, v.array(text)]))), v.maxLength(100));
 
 // --- proxy → whoever dialled ---
 
@@ -88,6 +97,23 @@ export const accept = v.object({
   link: v.optional(linkVersion, 1),
 });
 
+// --- on a session's connections, beside its frames, and only where the client traces its calls ---
+
+/** Characters of a message about a trace. */
+export const MAX_TRACE = 4096;
+const callId = v.union([v.pipe(v.string(), v.maxLength(256)), v.pipe(v.number(), v.safeInteger())]);
+
+/** client → proxy → agent: the call with this id, which comes next, is part of that trace (W3C Trace Context). */
+export const trace = v.object({
+  t: v.literal("trace"),
+  id: callId,
+  traceparent: v.pipe(v.string(), v.regex(/^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/)),
+  tracestate: v.optional(v.pipe(v.string(), v.regex(/^[\x20-\x7e]{0,512}$/))),
+});
+/** agent → proxy, client → proxy: the call is answered. */
+export const traced = v.object({ t: v.literal("traced"), id: callId });
+export type TraceHint = v.InferOutput<typeof trace>;
+
 // --- agent → proxy, on the control connection ---
 
 /** `ok`: the client ended it; not a crash, a failed start or a cut. */
@@ -101,6 +127,7 @@ export const agentHello = v.object({
   boot: short,
   version: short,
   apps: offeredApps,
+  resources: v.optional(selectors, []),
   /** Sessions that live on this agent. */
   sessions: v.pipe(v.array(sessionId), v.maxLength(100_000)),
   /** Sessions that ended while the control connection was down. */
@@ -124,12 +151,16 @@ export const sessionEnded = v.object({
   reason: text,
   ok: v.boolean(),
 });
-export const eventBatch = v.object({
+const eventBatch = v.object({
   t: v.literal("events"),
-  /** Spool sequence of the last item. */
+  /** Spool sequence of the last event. */
   last: v.number(),
-  items: v.pipe(v.array(v.string()), v.maxLength(1000)),
 });
+/**
+ * Events as they stand in the agent's spool: their lines come behind the message itself. They are the bulk of what an agent
+ * says, and neither end takes them apart where it relays.
+ */
+export type EventBatch = v.InferOutput<typeof eventBatch> & { lines: string };
 /** The agent's signature over a chain as far as the proxy has stored it (`audit/head.ts`). */
 export const chainHead = v.object({ t: v.literal("events.head"), head: v.pipe(v.string(), v.maxLength(2048)) });
 /** How the apps' servers do: all of them, whenever one has changed. */
@@ -148,7 +179,27 @@ export const appsHealth = v.object({
   ),
 });
 /** The apps have changed: all of them, as in the hello. */
-export const appsOffer = v.object({ t: v.literal("apps"), apps: offeredApps });
+export const appsOffer = v.object({
+  t: v.literal("apps"),
+  apps: offeredApps,
+  resources: v.optional(selectors, []),
+});
+/** Answers `app.resources`, or follows a reload: what became of each. `offered` is also in `apps`, which comes first. */
+export const appResourcesTaken = v.object({
+  t: v.literal("app.resources.taken"),
+  resources: v.pipe(
+    v.array(
+      v.object({
+        name: short,
+        revision: short,
+        state: v.picklist(["offered", "refused"]),
+        reason: v.optional(text),
+      }),
+    ),
+    v.maxLength(MAX_APPS),
+  ),
+});
+export type AppResourceReport = v.InferOutput<typeof appResourcesTaken>["resources"][number];
 export type AppHealthReport = v.InferOutput<typeof appsHealth>["apps"][number];
 /** How the tools of one app stand (`tool_pinning`); all of them, each time. */
 export const toolPins = v.object({
@@ -170,18 +221,31 @@ export const toolPins = v.object({
 });
 export const pong = v.object({ t: v.literal("pong") });
 
-export const fromAgent = v.variant("t", [
+const fromAgent = v.variant("t", [
   agentHello,
   sessionRefused,
   sessionEnded,
-  eventBatch,
   chainHead,
   appsOffer,
   appsHealth,
+  appResourcesTaken,
   toolPins,
   pong,
 ]);
-export type FromAgent = v.InferOutput<typeof fromAgent>;
+export type FromAgent = v.InferOutput<typeof fromAgent> | EventBatch;
+
+export function encodeFromAgent(message: FromAgent): string {
+  if (message.t !== "events") return JSON.stringify(message);
+  const { lines, ...head } = message;
+  return `${JSON.stringify(head)}\n${lines}`;
+}
+
+export function parseFromAgent(message: string): FromAgent | undefined {
+  const end = message.startsWith('{"t":"events",') ? message.indexOf("\n") : -1;
+  if (end === -1) return parseMessage(fromAgent, message);
+  const head = message.length > MAX_TEXT ? undefined : parseMessage(eventBatch, message.slice(0, end));
+  return head && { ...head, lines: message.slice(end + 1) };
+}
 
 // --- proxy → agent, on the control connection ---
 
@@ -194,6 +258,23 @@ export const welcome = v.object({
 });
 /** Answers `apps`. */
 export const appsTaken = v.object({ t: v.literal("apps.taken"), refused: refusedApps });
+/** The app resources that the agent asked for: all of them, whenever one has changed. */
+export const appResources = v.object({
+  t: v.literal("app.resources"),
+  resources: v.pipe(
+    v.array(
+      v.object({
+        name: short,
+        /** Another one for each version of the document. */
+        revision: short,
+        /** As an admin wrote it; whoever runs it reads it strictly (`config/app-resource.ts`). */
+        document: v.unknown(),
+      }),
+    ),
+    v.maxLength(MAX_APPS),
+  ),
+});
+export type AppResourceMessage = v.InferOutput<typeof appResources>["resources"][number];
 /** Dial a session connection for this grant. */
 export const sessionOpen = v.object({
   t: v.literal("session.open"),
@@ -227,6 +308,7 @@ export const toAgent = v.variant("t", [
   refused,
   welcome,
   appsTaken,
+  appResources,
   sessionOpen,
   sessionPolicy,
   sessionEnd,

@@ -34,16 +34,21 @@ export interface LongLine {
 
 const EDGE = 512;
 const EMPTY = new Uint8Array(0);
+/** Pieces from here on are kept as they came; shorter ones are gathered in blocks. */
+const LARGE = 8 * 1024;
+const [MIN_BLOCK, MAX_BLOCK] = [256, 64 * 1024];
 
 export class LineSplitter {
   readonly #max: number;
-  /** The line whose end has not come: a view of one chunk, or a buffer of our own when it spans several. */
-  #held: Uint8Array = EMPTY;
-  #owned = false;
+  /** The line whose end has not come, in pieces. They are put together once, when all are there. */
+  #pieces: Uint8Array[] = [];
+  /** The last piece is the beginning of this block of our own, which has room for more. */
+  #block: Uint8Array = EMPTY;
   /** Bytes of that line so far; those of a long line are counted only. */
   #size = 0;
   #long: { head: Uint8Array; tail: Uint8Array; crowded: boolean } | undefined;
   readonly #budget: LineBudget | undefined;
+  #taken = 0;
 
   /** `maxLineBytes` counts the line feed. */
   constructor(maxLineBytes: number, budget?: LineBudget) {
@@ -53,7 +58,7 @@ export class LineSplitter {
 
   /** What the unfinished line has taken of the budget. */
   get taken(): number {
-    return this.#owned ? beyondFree(this.#held.length) : 0;
+    return this.#taken;
   }
 
   /** The lines that this chunk completed, in order. Linear in the bytes, however they are cut into chunks. */
@@ -79,65 +84,100 @@ export class LineSplitter {
     const before = this.#size;
     this.#size += piece.length;
     if (this.#long) {
-      this.#long.tail = lastBytes(this.#long.tail, piece);
+      this.#long.tail = lastBytes([this.#long.tail, piece]);
     } else if (this.#size > this.#max) {
-      this.#drop(before, piece, false);
+      this.#drop(piece, false);
     } else if (before === 0) {
-      this.#held = piece;
-    } else if (this.#reserve(before)) {
-      this.#held.set(piece, before);
+      this.#pieces.push(piece);
+    } else if (this.#reserve()) {
+      this.#append(piece);
     } else {
-      this.#drop(before, piece, true);
+      this.#drop(piece, true);
     }
   }
 
   /** Of this line only the edges are kept. */
-  #drop(before: number, piece: Uint8Array, crowded: boolean): void {
-    const held = this.#held.subarray(0, before);
-    const head = held.length >= EDGE ? held.slice(0, EDGE) : join(held, piece.subarray(0, EDGE - held.length));
-    this.#long = { head, tail: lastBytes(lastBytes(EMPTY, held), piece), crowded };
-    this.#held = EMPTY;
-    this.#owned = false;
+  #drop(piece: Uint8Array, crowded: boolean): void {
+    this.#pieces.push(piece);
+    this.#long = { head: firstBytes(this.#pieces), tail: lastBytes(this.#pieces), crowded };
+    this.#forget();
   }
 
-  /**
-   * Room for `#size` bytes in a buffer of our own, doubling, so that bytes that come one by one stay linear. False: there
-   * is none.
-   */
-  #reserve(filled: number): boolean {
-    if (this.#owned && this.#held.length >= this.#size) return true;
-    const room = Math.max(this.#size, Math.min(this.#max, this.#size * 2), 256);
-    const more = beyondFree(room) - this.taken;
+  /** False: the budget has no room for it. */
+  #reserve(): boolean {
+    const more = beyondFree(this.#size) - this.#taken;
     if (more > 0 && this.#budget?.take(more) === false) return false;
-    const grown = new Uint8Array(room);
-    grown.set(this.#held.subarray(0, filled));
-    this.#held = grown;
-    this.#owned = true;
+    this.#taken += more;
     return true;
   }
 
+  #append(piece: Uint8Array): void {
+    const [first] = this.#pieces;
+    // A few bytes would keep the whole chunk alive in which they came.
+    if (this.#pieces.length === 1 && this.#block === EMPTY && first !== undefined && !isKeepable(first)) {
+      this.#pieces = [];
+      this.#gather(first);
+    }
+    if (isKeepable(piece)) {
+      this.#pieces.push(piece);
+      this.#block = EMPTY;
+    } else this.#gather(piece);
+  }
+
+  /** Blocks grow with the line, so that bytes that come one by one stay linear. */
+  #gather(piece: Uint8Array): void {
+    const filled = this.#block === EMPTY ? 0 : (this.#pieces.pop()?.length ?? 0);
+    const room = Math.min(piece.length, this.#block.length - filled);
+    if (room > 0) this.#block.set(piece.subarray(0, room), filled);
+    if (filled + room > 0) this.#pieces.push(this.#block.subarray(0, filled + room));
+    if (room === piece.length) return;
+    const rest = piece.subarray(room);
+    this.#block = new Uint8Array(Math.max(rest.length, Math.min(MAX_BLOCK, Math.max(MIN_BLOCK, this.#size))));
+    this.#block.set(rest);
+    this.#pieces.push(this.#block.subarray(0, rest.length));
+  }
+
   #finish(): Line {
-    const { overflow, bytes, long } = { overflow: this.#size, bytes: this.#held, long: this.#long };
-    this.#held = EMPTY;
-    this.#owned = false;
+    const { overflow, pieces, long } = { overflow: this.#size, pieces: this.#pieces, long: this.#long };
+    this.#forget();
     this.#long = undefined;
     this.#size = 0;
     if (long) return { overflow, ...long };
-    return { bytes: bytes.length === overflow ? bytes : bytes.subarray(0, overflow) };
+    const [only] = pieces;
+    return { bytes: pieces.length === 1 && only !== undefined ? only : Buffer.concat(pieces, overflow) };
+  }
+
+  #forget(): void {
+    this.#pieces = [];
+    this.#block = EMPTY;
+    this.#taken = 0;
   }
 }
 
+const isKeepable = (piece: Uint8Array): boolean => piece.length >= LARGE && piece.length * 2 >= piece.buffer.byteLength;
+
 const beyondFree = (bytes: number): number => Math.max(0, bytes - FREE_BYTES);
 
-/** The last `EDGE` bytes of both, as a copy: a view would keep a whole chunk alive. */
-function lastBytes(before: Uint8Array, piece: Uint8Array): Uint8Array {
-  if (piece.length >= EDGE) return piece.slice(piece.length - EDGE);
-  return join(before.subarray(Math.max(0, before.length + piece.length - EDGE)), piece);
+/** The first `EDGE` bytes, as a copy: a view would keep a whole chunk alive. */
+function firstBytes(pieces: readonly Uint8Array[]): Uint8Array {
+  const found: Uint8Array[] = [];
+  let missing = EDGE;
+  for (const piece of pieces) {
+    if (missing <= 0) break;
+    found.push(piece.subarray(0, missing));
+    missing -= piece.length;
+  }
+  return Buffer.concat(found);
 }
 
-function join(a: Uint8Array, b: Uint8Array): Uint8Array {
-  const out = new Uint8Array(a.length + b.length);
-  out.set(a);
-  out.set(b, a.length);
-  return out;
+/** The last `EDGE` bytes, as a copy too. */
+function lastBytes(pieces: readonly Uint8Array[]): Uint8Array {
+  const found: Uint8Array[] = [];
+  let missing = EDGE;
+  for (const piece of pieces.toReversed()) {
+    if (missing <= 0) break;
+    found.unshift(piece.subarray(Math.max(0, piece.length - missing)));
+    missing -= piece.length;
+  }
+  return Buffer.concat(found);
 }

@@ -1,46 +1,37 @@
 /** The agents' control connections: who is there, what they offer, and what they have to say. */
 import { keepHead } from "../audit/heads.ts";
 import { closeSessions } from "../audit/sessions.ts";
-import type { HostPort } from "../config/host-port.ts";
 import { Failure } from "../errors.ts";
-import { verifyProof } from "../identity/proof.ts";
-import { publicUrl } from "../identity/url.ts";
 import {
-  AGENT_CONTROL_PATH,
   type AppHealthReport,
-  agentClaim,
-  agentHello,
   type FromAgent,
-  fromAgent,
   HEARTBEAT_LOST_MS,
   HEARTBEAT_MS,
   MAX_TEXT,
-  parseMessage,
+  parseFromAgent,
   type ToAgent,
 } from "../link/protocol.ts";
 import type { Log } from "../log.ts";
+import { compileSelectors, type LabelSelector } from "../rbac/labels.ts";
 import { type Lock, locked, lockOn } from "../rbac/lock.ts";
-import { findAgent, touchAgent } from "../store/agents.ts";
+import { touchAgent } from "../store/agents.ts";
 import { enrolApps } from "../store/apps.ts";
-import { activeLocks } from "../store/locks.ts";
-import { liveSessions } from "../store/sessions.ts";
-import type { Store } from "../store/store.ts";
 import { reportPins } from "../store/tool-pins.ts";
+import { type HelloOptions, takeHello } from "./agent-hello.ts";
+import { AppResources, type Takes } from "./app-resources.ts";
 import type { Endpoint, Socket } from "./socket.ts";
 import type { StoreThread } from "./store-thread.ts";
+import { Tally } from "./tally.ts";
 
-export interface AgentsOptions {
-  store: Store;
+export interface AgentsOptions extends HelloOptions {
   log: Log;
-  publicAddr: HostPort;
-  now(): number;
   ingest: StoreThread["ingest"];
   /** An agent's control connection is lost: what was sent over it last may never have arrived. */
   onGone(agent: string): void;
+  /** An agent could not serve a grant, and another one is to be asked: the session is not over. */
+  hasAnother(attach: string): boolean;
   /** An agent could not serve a grant. */
   onSessionRefused(attach: string, failure: Failure): void;
-  /** An agent came back without this session. */
-  onSessionLost(sid: string, reason: string): void;
   /** An agent has connected, and runs these sessions: brings them up to date. */
   catchUp(agent: string, sids: readonly string[]): Promise<void>;
   /** An agent's apps, or their labels, have changed: so may have what its sessions may do. */
@@ -56,14 +47,22 @@ interface Connected {
   lastHeard: number;
   /** By app, as it last told. */
   health: Map<string, AppHealthReport>;
+  /** When an app's servers last failed, as `performance.now()` has it. */
+  failed: Map<string, number>;
+  /** Undefined: it takes no app resources. */
+  takes: Takes | undefined;
+  selectors: LabelSelector[];
   heartbeat: ReturnType<typeof setInterval>;
 }
 
-const LOST = "its agent has it no more: it was restarted, or the server ended while it was away";
+/** How long an agent on which an app's servers failed is not the first to get its sessions, where there is another. */
+const FAILING_MS = 30_000;
 
 export class Agents implements Endpoint {
   /** A hello names all apps and sessions of the agent. */
   readonly maxAnswer = MAX_TEXT;
+  readonly tally = new Tally();
+  readonly resources: AppResources;
   readonly #options: AgentsOptions;
   readonly #byId = new Map<string, Connected>();
   readonly #bySocket = new Map<Socket, Connected>();
@@ -72,6 +71,11 @@ export class Agents implements Endpoint {
 
   constructor(options: AgentsOptions) {
     this.#options = options;
+    this.resources = new AppResources({
+      ...options,
+      takers: () => this.takers(),
+      send: (agent, message) => this.send(agent, message),
+    });
   }
 
   online(): Set<string> {
@@ -89,6 +93,20 @@ export class Agents implements Endpoint {
   /** How the app's servers do there; `undefined` where the agent is away or has not told yet. */
   health(agent: string, app: string): AppHealthReport | undefined {
     return this.#byId.get(agent)?.health.get(app);
+  }
+
+  /** Those that take app resources, and which. */
+  takers(): { id: string; name: string; takes: Takes }[] {
+    return [...this.#byId.values()].flatMap(({ id, name, takes }) =>
+      takes === undefined ? [] : [{ id, name, takes }],
+    );
+  }
+
+  /** The app's servers failed there a moment ago. */
+  failing(agent: string, app: string): boolean {
+    const connected = this.#byId.get(agent);
+    if (connected?.health.get(app)?.state !== "failing") return false;
+    return performance.now() - (connected.failed.get(app) ?? 0) < FAILING_MS;
   }
 
   /** False: the agent is not connected. */
@@ -120,37 +138,16 @@ export class Agents implements Endpoint {
   // --- Endpoint ---
 
   async onAnswer(socket: Socket, text: string): Promise<void> {
-    const { store, log, publicAddr, now } = this.#options;
-    const claim = parseMessage(agentClaim, text);
-    if (claim === undefined) throw new Failure("invalid", "the agent's hello is not of this version");
-    const agent = await findAgent(store, { id: claim.agent });
-    if (agent === undefined) {
-      throw new Failure("not_found", "this agent is not known here: it was removed, or belongs to another proxy", {
-        hint: "to join again, remove its identity.json and give it a new token: mcpgate tokens add --type=app",
-      });
-    }
-    await verifyProof(claim.proof, {
-      method: "GET",
-      url: publicUrl(publicAddr, AGENT_CONTROL_PATH),
-      nonce: socket.nonce,
-      jkt: agent.jkt,
-    });
-    const hello = parseMessage(agentHello, text);
-    if (hello === undefined) throw new Failure("invalid", "the agent's hello is not of this version");
-    const time = now();
-    const lock = lockOn(await activeLocks(store, time), { agent: agent.name });
-    if (lock !== undefined) throw locked(lock);
-    for (const { sid, reason, ok } of hello.ended) {
-      const [session] = await closeSessions(store, { sid, agentId: agent.id }, reason, time, ok);
-      if (session !== undefined) this.#options.onSessionLost(sid, reason);
-    }
-    const lost = (await liveSessions(store, { agentId: agent.id })).filter(({ sid }) => !hello.sessions.includes(sid));
-    for (const { sid } of lost) {
-      await closeSessions(store, { sid }, LOST, time);
-      this.#options.onSessionLost(sid, LOST);
-    }
-    const { refused } = await enrolApps(store, agent.id, hello.apps, time);
-    await touchAgent(store, agent.id, time);
+    const { store, log, now } = this.#options;
+    const { agent, hello } = await takeHello(this.#options, socket.nonce, text);
+    const takes = hello.resources.length === 0 ? undefined : compileSelectors(hello.resources);
+    // What came and went while it was away, and from here on: it hears of it when it counts as connected.
+    const { version } = this.resources;
+    const resources = takes === undefined ? undefined : await this.resources.messageFor(takes);
+    const kept = resources?.resources.map(({ name }) => name) ?? [];
+    const { refused, freed } = await enrolApps(store, agent.id, hello.apps, now(), kept);
+    if (takes === undefined) await this.resources.reported(agent, []);
+    await touchAgent(store, agent.id, now());
 
     // Lost while its hello was looked at: it would count as connected, and take what is sent to it into nowhere.
     if (socket.closed) throw new Failure("unavailable", "the connection was lost");
@@ -162,6 +159,9 @@ export class Agents implements Endpoint {
       work: Promise.resolve(),
       lastHeard: performance.now(),
       health: new Map(),
+      failed: new Map(),
+      takes,
+      selectors: hello.resources,
       heartbeat: setInterval(() => this.#beat(connected), HEARTBEAT_MS),
     };
     this.#byId.set(agent.id, connected);
@@ -170,6 +170,9 @@ export class Agents implements Endpoint {
     this.#arrivals.delete(agent.id);
     const welcome: ToAgent = { t: "welcome", refused, now: now() };
     socket.sendText(welcome);
+    // Before any session that is opened there.
+    if (resources !== undefined) socket.sendText(resources);
+    if (version !== this.resources.version || freed.length > 0) void this.resources.changed();
     connected.work = this.#catchUp(connected, hello.sessions);
     log.info("agent.connected", {
       agent: agent.name,
@@ -184,7 +187,7 @@ export class Agents implements Endpoint {
     // What is not taken is not acknowledged, and comes again.
     if (connected === undefined || this.#settling) return;
     connected.lastHeard = performance.now();
-    const message = parseMessage(fromAgent, text);
+    const message = parseFromAgent(text);
     if (message === undefined) {
       this.#options.log.warn("agent.unknown_message", { agent: connected.name });
       return;
@@ -225,7 +228,7 @@ export class Agents implements Endpoint {
     const { store, log, now } = this.#options;
     switch (message.t) {
       case "events": {
-        const { invalid } = await this.#options.ingest(connected.id, message.items, now());
+        const { invalid } = await this.#options.ingest(connected.id, message.lines, now());
         if (invalid > 0) log.warn("agent.invalid_events", { agent: connected.name, count: invalid });
         connected.socket.sendText({ t: "events.stored", last: message.last } satisfies ToAgent);
         break;
@@ -236,23 +239,33 @@ export class Agents implements Endpoint {
         );
         break;
       case "apps": {
-        const { refused } = await enrolApps(store, connected.id, message.apps, now());
+        const { refused, freed } = await enrolApps(store, connected.id, message.apps, now());
         connected.socket.sendText({ t: "apps.taken", refused } satisfies ToAgent);
+        await this.#takes(connected, message.resources, freed);
         log.info("agent.apps_changed", { agent: connected.name, apps: message.apps.length });
         await this.#options.offerChanged(connected.id);
         break;
       }
       case "apps.health":
+        for (const { app, at } of message.apps) {
+          if (connected.health.get(app)?.at !== at) connected.failed.set(app, performance.now());
+        }
         connected.health = new Map(message.apps.map((each) => [each.app, each]));
         break;
+      case "app.resources.taken":
+        await this.resources.reported(connected, message.resources);
+        break;
       case "session.refused":
-        if (message.gone) {
-          await closeSessions(store, { sid: message.sid, agentId: connected.id }, message.message, now());
+        if (message.gone && !this.#options.hasAnother(message.attach)) {
+          const cause = "not_started";
+          await closeSessions(store, { sid: message.sid, agentId: connected.id }, message.message, now(), { cause });
         }
         this.#options.onSessionRefused(message.attach, Failure.fromJSON(message));
         break;
       case "session.ended":
-        await closeSessions(store, { sid: message.sid, agentId: connected.id }, message.reason, now(), message.ok);
+        await closeSessions(store, { sid: message.sid, agentId: connected.id }, message.reason, now(), {
+          success: message.ok,
+        });
         break;
       case "tools.pins": {
         const { app, enforce, tools } = message;
@@ -264,6 +277,15 @@ export class Agents implements Endpoint {
       case "pong":
         break;
     }
+  }
+
+  /** `freed`: names that the agent had until now, and others may wait for. */
+  async #takes(connected: Connected, selectors: LabelSelector[], freed: readonly string[]): Promise<void> {
+    const had = connected.selectors;
+    connected.selectors = selectors;
+    connected.takes = selectors.length === 0 ? undefined : compileSelectors(selectors);
+    if (connected.takes === undefined) await this.resources.reported(connected, []);
+    if (freed.length > 0 || !Bun.deepEquals(had, selectors)) void this.resources.changed();
   }
 
   #beat(connected: Connected): void {

@@ -5,7 +5,7 @@ import type { AuditConfig } from "../config/config.ts";
 import type { KeyPair } from "../identity/keys.ts";
 import type { Log } from "../log.ts";
 import type { Store } from "../store/store.ts";
-import { Sinks } from "./sinks.ts";
+import { type SinkState, Sinks } from "./sinks.ts";
 
 export interface AuditOptions {
   store: Store;
@@ -18,14 +18,22 @@ export interface AuditOptions {
   print(text: string): Promise<void>;
 }
 
-/** `stop`: after the last event was recorded and before the store is closed. */
-export function keepAudit({ store, key, config, log, now, print }: AuditOptions): { stop(): Promise<void> } {
+export interface KeptAudit {
+  readonly sinks: readonly SinkState[];
+  /** After the last event was recorded and before the store is closed. */
+  stop(): Promise<void>;
+}
+
+export function keepAudit({ store, key, config, log, now, print }: AuditOptions): KeptAudit {
   const { maxAge, maxSize } = config?.retention ?? {};
   const maxAgeMs = maxAge === undefined ? undefined : maxAge * 1000;
   const notary = new Notary({ store, key, log, now });
   const retention = new Retention({ store, log, now, limits: { maxAgeMs, maxBytes: maxSize } });
   const sinks = new Sinks({ store, log, configs: config?.sinks ?? [], print, env: process.env });
   return {
+    get sinks() {
+      return sinks.states;
+    },
     async stop() {
       await retention.stop();
       await sinks.stop();

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import type { ProxyConfig } from "../config/config.ts";
 import { Failure } from "../errors.ts";
-import { spkiPin } from "../identity/pin.ts";
+import { curlPin, spkiPin } from "../identity/pin.ts";
 import { ensureKeys, listKeys, putKey } from "../store/keys.ts";
 import type { Store } from "../store/store.ts";
 
@@ -13,6 +13,8 @@ export interface ServerCertificate {
   /** The CA of our own; absent where the certificate was given. */
   caPem?: string;
   caPin?: string;
+  /** Of the key in `cert`, for curl; with a CA of our own only. The key stays across renewals. */
+  keyPin?: string;
 }
 
 export async function loadCertificate(store: Store, config: ProxyConfig, now: number): Promise<ServerCertificate> {
@@ -62,7 +64,8 @@ async function ownCertificate(store: Store, config: ProxyConfig, now: number): P
     leaf = await issueLeaf({ ca, names, now, keyPem: leaf?.keyPem });
     await putKey(store, "tls", { id: "server", public: leaf.certPem, private: leaf.keyPem }, now);
   }
-  return { cert: leaf.certPem, key: leaf.keyPem, caPem: ca.certPem, caPin: spkiPin(ca.certPem) };
+  const pins = { caPin: spkiPin(ca.certPem), keyPin: curlPin(leaf.certPem) };
+  return { cert: leaf.certPem, key: leaf.keyPem, caPem: ca.certPem, ...pins };
 }
 
 /** What clients and agents may dial: the public name, and this host's loopback names and the address it listens on. */

@@ -34,6 +34,11 @@ export class Listener {
     this.#at = { host: proxy.listen.host, port: this.port };
   }
 
+  /** Whether it takes connections. */
+  get isOpen(): boolean {
+    return !this.#former.has(this.#current);
+  }
+
   serve(route: (request: Request, remote: string) => Route): void {
     this.#route = route;
   }

@@ -86,6 +86,8 @@ export function createLive({ store, log, agents, relay, now }: LiveOptions): Liv
       void all().catch(report);
     },
     toolsApproved: (agentId, app, tools) => void agents.send(agentId, { t: "tools.approved", app, tools }),
+    appResourcesChanged: () => void agents.resources.changed(),
+    appTakers: (labels) => agents.takers().filter(({ takes }) => takes(labels)),
     locksChanged: () => void enforceLocks().catch(report),
     async catchUp(agentId, sids) {
       const live = await liveSessions(store, { agentId });

@@ -1,5 +1,6 @@
 /** Who is at the other end of a unix socket, by the kernel's word (unix(7), SO_PEERCRED; getpeereid(3) on macOS). */
 import { dlopen, ptr } from "bun:ffi";
+import { openLibc } from "../libc.ts";
 
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
@@ -15,21 +16,13 @@ export function peerUid(fd: number): number | undefined {
 
 function open(): Lookup {
   if (process.platform === "linux") {
-    for (const name of ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"]) {
-      try {
-        const { symbols } = dlopen(name, {
-          getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
-        });
-        return (fd) => {
-          const credentials = new Int32Array(3); // struct ucred: pid, uid, gid
-          const length = new Uint32Array([credentials.byteLength]);
-          if (symbols.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ptr(credentials), ptr(length)) !== 0) return undefined;
-          return (credentials[1] as number) >>> 0;
-        };
-      } catch {
-        // the other C library's name
-      }
-    }
+    const { getsockopt } = openLibc({ getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" } });
+    return (fd) => {
+      const credentials = new Int32Array(3); // struct ucred: pid, uid, gid
+      const length = new Uint32Array([credentials.byteLength]);
+      if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ptr(credentials), ptr(length)) !== 0) return undefined;
+      return (credentials[1] as number) >>> 0;
+    };
   }
   if (process.platform === "darwin") {
     const { symbols } = dlopen("libSystem.B.dylib", { getpeereid: { args: ["i32", "ptr", "ptr"], returns: "i32" } });

@@ -9,7 +9,7 @@
  * Two connections that were joined live and die together: when one is lost the other is closed, and the client dials
  * again. So there is one way to begin and to go on, and it is authorised every time.
  */
-import { closeSessions, openSession } from "../audit/sessions.ts";
+import { closeSessions } from "../audit/sessions.ts";
 import { recordEvents } from "../audit/store.ts";
 import type { HostPort } from "../config/host-port.ts";
 import { formatHostPort } from "../config/host-port.ts";
@@ -27,29 +27,29 @@ import {
   type ToAgent,
 } from "../link/protocol.ts";
 import type { Log } from "../log.ts";
-import { appAccess } from "../rbac/access.ts";
-import { locked, lockOn } from "../rbac/lock.ts";
-import type { AppRules } from "../rbac/rules.ts";
-import type { Traits } from "../rbac/traits.ts";
 import { findAgent } from "../store/agents.ts";
-import { type App, findApps } from "../store/apps.ts";
-import { activeLocks } from "../store/locks.ts";
-import { checkLogin, type Login } from "../store/logins.ts";
+import type { App } from "../store/apps.ts";
 import { policyRevision } from "../store/meta.ts";
-import { loadSubject, type Subject } from "../store/roles.ts";
-import { findSession, type Session, touchSession } from "../store/sessions.ts";
+import { findSession, type Session } from "../store/sessions.ts";
 import type { Store } from "../store/store.ts";
+import type { Arrival, Asked, Begun, Standing } from "./admission.ts";
 import type { Agents } from "./agents.ts";
+import { CallSpans } from "./call-spans.ts";
+import { Placement } from "./placement.ts";
 import type { Endpoint, Socket } from "./socket.ts";
+import type { RunJob } from "./store-jobs.ts";
+import { Tally } from "./tally.ts";
 
 export interface RelayOptions {
   store: Store;
+  run: RunJob;
   log: Log;
   publicAddr: HostPort;
   clusterName: string;
   signingKey: KeyPair;
   now(): number;
-  agents: Pick<Agents, "send" | "online" | "arrival">;
+  agents: Pick<Agents, "send" | "online" | "arrival" | "failing">;
+  spans?: CallSpans;
 }
 
 /** How long an agent may take to dial for a session, milliseconds. */
@@ -59,13 +59,6 @@ const ARRIVAL_MS = 5_000;
 
 /** A proof is 8 KiB at the most, and there is little else in an `attach` or an `accept`. Characters. */
 const MAX_ANSWER = 32 * 1024;
-
-/** What a session may do, as of a revision of the policy. */
-interface Standing {
-  rules: AppRules;
-  traits: Traits;
-  revision: number;
-}
 
 /** The agent's connection for a session, and for how many seconds it keeps the session without its client. */
 interface Accepted {
@@ -78,6 +71,8 @@ interface Accepted {
 interface Waiting {
   sid: string;
   agent: string;
+  /** Where this agent does not take it, another one is asked. */
+  another: boolean;
   joined: PromiseWithResolvers<Accepted>;
 }
 
@@ -86,24 +81,31 @@ export class Relay {
   readonly #waiting = new Map<string, Waiting>();
   /** The client's newest connection of each session; one that it replaces is closed. */
   readonly #clients = new Map<string, Socket>();
+  readonly #placement = new Placement();
+  readonly #spans: CallSpans;
+  /** Sessions since the start. */
+  readonly counts = { opened: 0, resumed: 0 };
 
   constructor(options: RelayOptions) {
     this.#options = options;
+    this.#spans = options.spans ?? new CallSpans(undefined);
   }
 
   /** Where clients come in. */
   readonly clients: Endpoint = {
     maxAnswer: MAX_ANSWER,
+    tally: new Tally(),
     onAnswer: (socket, text) => this.#onAttach(socket, text),
-    onText: () => {},
+    onText: (socket, text) => this.#spans.fromClient(socket, text),
     onClose: (socket) => this.#onLost(socket),
   };
 
   /** Where agents dial in for one session each. */
   readonly agentSessions: Endpoint = {
     maxAnswer: MAX_ANSWER,
+    tally: new Tally(),
     onAnswer: (socket, text) => this.#onAccept(socket, text),
-    onText: () => {},
+    onText: (socket, text) => this.#spans.fromAgent(socket, text),
     onClose: (socket) => this.#onLost(socket),
   };
 
@@ -124,6 +126,11 @@ export class Relay {
     }
   }
 
+  /** The session that this is for is not over where its agent does not take it. */
+  hasAnother(attach: string): boolean {
+    return this.#waiting.get(attach)?.another ?? false;
+  }
+
   /** The agent could not serve the grant. */
   refused(attach: string, failure: Failure): void {
     this.#waiting.get(attach)?.joined.reject(failure);
@@ -141,13 +148,14 @@ export class Relay {
    * app any more, `session_gone` when its agent offers it no more, `locked` when the user, a role of theirs, the app or its agent is locked.
    */
   async currentGrant(session: Session): Promise<string> {
-    return this.#sign(session, crypto.randomUUID(), await this.#standing(session));
+    const { run, now } = this.#options;
+    return this.#sign(session, crypto.randomUUID(), await run("readStanding", { session, now: now() }));
   }
 
   // --- clients ---
 
   async #onAttach(socket: Socket, text: string): Promise<void> {
-    const { store, publicAddr, now, agents, log } = this.#options;
+    const { store, run, publicAddr, now, log } = this.#options;
     const message = parseMessage(attachMessage, text);
     if (message === undefined) throw new Failure("invalid", "the client's request is not of this version");
     const { sid, app } = message;
@@ -159,40 +167,34 @@ export class Relay {
     if (proof.claims.sid !== sid || proof.claims.app !== app) {
       throw new Failure("bad_proof", "the proof is for another session");
     }
-    let login = await this.#checkLogin(proof.jkt);
-    const arrival = await this.#arrival(sid, login.user);
-    if (arrival !== undefined) {
+    const asked = { jkt: proof.jkt, sid, app };
+    let arrival = await this.#readArrival(asked);
+    const away = this.#agentAway(arrival);
+    if (away !== undefined) {
       // A session that paused: it goes on in the moment that its agent is back, or its client hears that it is over.
-      await arrival.agent;
+      await away;
       if (socket.closed) return;
-      login = await this.#checkLogin(proof.jkt);
+      arrival = await this.#readArrival(asked);
     }
-    const chosen = await this.#admit(login.user, app, sid).catch(async (error: unknown) => {
-      const failure = Failure.from(error);
-      if (failure.code === "not_found" || failure.code === "locked") {
-        const about = { user: login.user, app, sid, remote: socket.remote };
-        const refusal = { event: "mcp.session.start" as const, ...about, success: false, error: failure.message };
-        await recordEvents(store, [refusal], now());
-      }
-      throw failure;
+    const { login, refusal } = arrival;
+    if (refusal !== undefined) {
+      const about = { user: login.user, app, sid, remote: socket.remote };
+      const event = { event: "mcp.session.start" as const, ...about, success: false, error: refusal.message };
+      await recordEvents(store, [event], now());
+      throw Failure.fromJSON(refusal);
+    }
+    const { chosen, others } = this.#choose(arrival);
+    const { agentId, agent } = chosen;
+    const begun = await run("beginSession", {
+      ...{ sid, user: login.user, app, agentId, agent },
+      ...{ clientJkt: proof.jkt, remote: socket.remote, now: now() },
     });
-    const { session, created } = await openSession(
-      store,
-      {
-        sid,
-        user: login.user,
-        app,
-        agentId: chosen.agentId,
-        agent: chosen.agent,
-        clientJkt: proof.jkt,
-        remote: socket.remote,
-      },
-      now(),
-    );
-    await this.#stillLoggedIn(session, created);
-    if (!agents.online().has(session.agentId)) throw offline(app, session.agent);
-    if (!created) await touchSession(store, sid, { remote: socket.remote, now: now() });
-    const { socket: agentSocket, resumeWindow, link } = await this.#callAgent(session, !created, message.link);
+    const { created } = begun;
+    if (begun.loggedOut !== undefined)
+      throw await this.#loggedOut(begun.session, created, Failure.fromJSON(begun.loggedOut));
+    const open = () => !socket.closed;
+    const { session, accepted } = await this.#callAgents(begun, created ? others : [], message.link, open);
+    const { socket: agentSocket, resumeWindow, link } = accepted;
 
     if (socket.closed || agentSocket.closed) {
       agentSocket.close("the other end's connection is lost");
@@ -205,99 +207,97 @@ export class Relay {
     this.#sids.set(socket, sid);
     socket.peer = agentSocket;
     agentSocket.peer = socket;
+    this.#spans.joined(socket, { sid, app, agent: session.agent });
+    this.counts[created ? "opened" : "resumed"] += 1;
     agentSocket.sendText({ t: "joined", agent: session.agent, link });
     socket.sendText({ t: "joined", agent: session.agent, resume_window: resumeWindow, link });
     log.info(created ? "session.opened" : "session.resumed", { sid, app, user: login.user, agent: session.agent });
   }
 
-  /** Now that the session is on record under this key: a logout from here on finds it, one before is found here. */
-  async #stillLoggedIn({ sid, agentId, clientJkt }: Session, created: boolean): Promise<void> {
+  /** The login ended while the session was put on record: a logout from then on finds it. */
+  async #loggedOut({ sid, agentId }: Session, created: boolean, failure: Failure): Promise<Failure> {
     const { store, agents, now } = this.#options;
-    try {
-      await this.#checkLogin(clientJkt);
-    } catch (error) {
-      // One that is only paused goes on after the next login.
-      if (created || Failure.from(error).code === "not_logged_in") {
-        await closeSessions(store, { sid }, "logged out", now());
-        agents.send(agentId, { t: "session.end", sid, reason: "logged out" });
-      }
-      throw error;
+    // One that is only paused goes on after the next login.
+    if (created || failure.code === "not_logged_in") {
+      await closeSessions(store, { sid }, "logged out", now(), { cause: "logout" });
+      agents.send(agentId, { t: "session.end", sid, reason: "logged out" });
     }
+    return this.#toLogIn(failure);
   }
 
-  async #checkLogin(jkt: string): Promise<Login> {
-    const { store, publicAddr, now } = this.#options;
-    try {
-      return await checkLogin(store, jkt, now());
-    } catch (error) {
-      const { code, message } = Failure.from(error);
-      throw new Failure(code, message, { hint: `mcpgate client login --proxy=${formatHostPort(publicAddr)}` });
-    }
+  async #readArrival(asked: Omit<Asked, "now">): Promise<Arrival> {
+    const { run, now } = this.#options;
+    return run("readArrival", { ...asked, now: now() }).catch((error: unknown) => {
+      throw this.#toLogIn(Failure.from(error));
+    });
   }
 
-  /**
-   * Whose offer of the app this session is for; the offers of a shared app may carry labels of their own. Throws
-   * `Failure("not_found")` when there is no such app, or the user may not reach it, which look the same from outside.
-   */
-  async #admit(user: string, name: string, sid: string): Promise<App> {
-    const { store, now } = this.#options;
-    const subject = await loadSubject(store, user);
-    const offers = (await findApps(store, name)).filter((app) => appAccess(subject.roles, app, subject).allowed);
-    const [first] = offers;
-    if (first === undefined) {
-      throw new Failure("not_found", `no such app "${name}", or you may not reach it`, { hint: "mcpgate client ls" });
-    }
-    const locks = await activeLocks(store, now());
-    const open = offers.filter((app) => lockOn(locks, lockable(subject, app)) === undefined);
-    const lock = open.length === 0 ? lockOn(locks, lockable(subject, first)) : undefined;
-    if (lock !== undefined) throw locked(lock);
-    return this.#choose(sid, open);
+  /** With the command that helps. */
+  #toLogIn(failure: Failure): Failure {
+    const { code, message } = failure;
+    if (code !== "not_logged_in" && code !== "login_expired") return failure;
+    return new Failure(code, message, {
+      hint: `mcpgate client login --proxy=${formatHostPort(this.#options.publicAddr)}`,
+    });
   }
 
-  /** The offer of the agent that has the session, or for a new one the first whose agent is there. */
-  async #choose(sid: string, offers: App[]): Promise<App> {
-    const known = await findSession(this.#options.store, sid);
-    const online = this.#options.agents.online();
+  /** The offer of the agent that has the session; for a new one that of the best agent, and those of others that are there. */
+  #choose({ known, offers, load }: Arrival): { chosen: App; others: App[] } {
+    const { agents } = this.#options;
+    const online = agents.online();
     const fits = (agentId: string) => (known === undefined ? online.has(agentId) : agentId === known.agentId);
-    const chosen = offers.find(({ agentId }) => fits(agentId));
-    if (chosen !== undefined) return chosen;
+    const [chosen, ...others] = this.#placement.order(
+      offers.filter(({ agentId }) => fits(agentId)),
+      { load: new Map(load), failing: (agentId) => agents.failing(agentId, offers[0]?.name ?? "") },
+    );
+    if (chosen !== undefined) return { chosen, others };
     if (known !== undefined) throw new Failure("session_gone", "the session's agent does not offer the app any more");
     throw offline(offers[0]?.name ?? "", offers[0]?.agent ?? "");
   }
 
-  async #standing({ user, app: name, agentId }: Session): Promise<Standing> {
-    const { store, now } = this.#options;
-    // Read first: rules are never older than the revision that they go under.
-    const revision = await policyRevision(store);
-    const subject = await loadSubject(store, user);
-    const app = (await findApps(store, name)).find((offer) => offer.agentId === agentId);
-    if (app === undefined) throw new Failure("session_gone", "the agent does not offer the app any more");
-    const access = appAccess(subject.roles, app, subject);
-    if (!access.allowed) {
-      throw new Failure("not_found", "you may not reach this app any more");
+  /** The user's live session whose agent is away: resolves when the agent is back, or it has been waited for long enough. */
+  #agentAway({ known, login }: Arrival): Promise<void> | undefined {
+    if (known === undefined || known.endedAt !== undefined || known.user !== login.user) return undefined;
+    return this.#options.agents.arrival(known.agentId, ARRIVAL_MS);
+  }
+
+  /** Where its agent does not take a new session, it goes to the next. `open`: its client is still there. */
+  async #callAgents(
+    begun: Begun,
+    others: readonly App[],
+    link: number[],
+    open: () => boolean,
+  ): Promise<{ session: Session; accepted: Accepted }> {
+    const { run, agents, log, now } = this.#options;
+    let at = begun;
+    for (const { agentId, agent } of others) {
+      try {
+        return { session: at.session, accepted: await this.#callAgent(at, link, true) };
+      } catch (error) {
+        const { session } = at;
+        const { code, message: reason } = Failure.from(error);
+        if (code === "timeout") this.#placement.silent(session.agentId);
+        const moved = open() ? await run("moveSession", { session, agentId, agent, reason, now: now() }) : undefined;
+        if (moved === undefined) throw error;
+        // One that is only slow may have begun.
+        agents.send(session.agentId, { t: "session.end", sid: session.sid, reason: "another agent has the session" });
+        log.warn("session.moved", { sid: session.sid, app: session.app, from: session.agent, to: agent, reason });
+        at = moved;
+      }
     }
-    const lock = lockOn(await activeLocks(store, now()), lockable(subject, app));
-    if (lock !== undefined) throw locked(lock);
-    return { rules: access.rules, traits: subject.traits, revision };
+    return { session: at.session, accepted: await this.#callAgent(at, link, false) };
   }
 
-  /** The user's live session whose agent is away: when the agent is back, or it has been waited for long enough. */
-  async #arrival(sid: string, user: string): Promise<{ agent: Promise<void> } | undefined> {
-    const known = await findSession(this.#options.store, sid);
-    if (known === undefined || known.endedAt !== undefined || known.user !== user) return undefined;
-    const agent = this.#options.agents.arrival(known.agentId, ARRIVAL_MS);
-    return agent === undefined ? undefined : { agent };
-  }
-
-  async #callAgent(session: Session, resume: boolean, link: number[]): Promise<Accepted> {
-    // Again, now that the session is on record: what changes from here on finds it there.
-    const standing = await this.#standing(session).catch(async (error: unknown) => {
-      const failure = Failure.from(error);
-      await closeSessions(this.#options.store, { sid: session.sid }, failure.message, this.#options.now());
-      throw failure;
-    });
+  async #callAgent({ session, created, standing }: Begun, link: number[], another: boolean): Promise<Accepted> {
+    if ("failure" in standing) {
+      const { store, now } = this.#options;
+      const { message } = standing.failure;
+      await closeSessions(store, { sid: session.sid }, message, now(), { cause: "not_started" });
+      throw Failure.fromJSON(standing.failure);
+    }
     const attach = crypto.randomUUID();
-    const waiting: Waiting = { sid: session.sid, agent: session.agentId, joined: Promise.withResolvers<Accepted>() };
+    const { sid, agentId: agent } = session;
+    const waiting: Waiting = { sid, agent, another, joined: Promise.withResolvers<Accepted>() };
     // Nobody listens yet while the grant is made.
     waiting.joined.promise.catch(() => {});
     this.#waiting.set(attach, waiting);
@@ -307,7 +307,7 @@ export class Relay {
     );
     try {
       const grant = await this.#sign(session, attach, standing);
-      const open: ToAgent = { t: "session.open", attach, resume, link, grant };
+      const open: ToAgent = { t: "session.open", attach, resume: !created, link, grant };
       if (!this.#options.agents.send(session.agentId, open)) throw offline(session.app, session.agent);
       await this.#overtaken(session, standing.revision);
       return await waiting.joined.promise;
@@ -376,6 +376,7 @@ export class Relay {
     socket.peer = undefined;
     const sid = this.#sids.get(socket);
     if (sid !== undefined) {
+      this.#spans.lost(socket);
       this.#sids.delete(socket);
       if (this.#clients.get(sid) === socket) this.#clients.delete(sid);
     }
@@ -385,13 +386,6 @@ export class Relay {
     }
   }
 }
-
-const lockable = ({ name, roles }: Subject, app: App) => ({
-  user: name,
-  roles: roles.map(({ metadata }) => metadata.name),
-  app: app.name,
-  agent: app.agent,
-});
 
 const offline = (app: string, agent: string): Failure =>
   new Failure("agent_offline", `the agent ${agent} that serves "${app}" is not connected`, {

@@ -20,6 +20,16 @@ export interface Sink {
   close(): void;
 }
 
+/** How far a sink is. */
+export interface SinkState {
+  readonly name: string;
+  /** The cursor of the last event that it has; undefined until that was read. */
+  after: number | undefined;
+  /** Since the start. */
+  sent: number;
+  failures: number;
+}
+
 export interface SinksOptions {
   store: Store;
   log: Log;
@@ -39,10 +49,14 @@ const BATCH_EVENTS = 100;
 const LAST_MS = 2_000;
 
 export class Sinks {
-  readonly #runs: { stop(): void; done: Promise<void> }[];
+  readonly #runs: Run[];
 
   constructor(options: SinksOptions) {
     this.#runs = options.configs.map((config) => start(config, options));
+  }
+
+  get states(): readonly SinkState[] {
+    return this.#runs.map(({ state }) => state);
   }
 
   /** What was not sent is sent after the next start. */
@@ -65,7 +79,13 @@ function open(config: SinkConfig, { print, env }: SinksOptions): Sink {
   }
 }
 
-function start(config: SinkConfig, o: SinksOptions): { stop(): void; done: Promise<void> } {
+interface Run {
+  state: SinkState;
+  stop(): void;
+  done: Promise<void>;
+}
+
+function start(config: SinkConfig, o: SinksOptions): Run {
   const sink = open(config, o);
   const stopped = Promise.withResolvers<void>();
   let on = true;
@@ -77,16 +97,17 @@ function start(config: SinkConfig, o: SinksOptions): { stop(): void; done: Promi
     return Promise.race([stopped.promise, over]).finally(() => clearTimeout(timer));
   };
   const key = `sink:${config.name}`;
+  const state: SinkState = { name: config.name, after: undefined, sent: 0, failures: 0 };
   const run = async () => {
-    let after: number | undefined;
     for (let attempt = 0; on; ) {
       try {
-        after ??= Number((await getMeta(o.store, key)) ?? "0");
-        const { events, cursor } = await textAfter(o.store, { after, limit: BATCH_EVENTS });
+        state.after ??= Number((await getMeta(o.store, key)) ?? "0");
+        const { events, cursor } = await textAfter(o.store, { after: state.after, limit: BATCH_EVENTS });
         if (events.length > 0) {
           await sink.send(events);
           await setMeta(o.store, key, String(cursor));
-          after = cursor;
+          state.after = cursor;
+          state.sent += events.length;
         }
         if (attempt > 0) o.log.info("sink.recovered", { sink: config.name, attempts: attempt });
         attempt = 0;
@@ -94,6 +115,7 @@ function start(config: SinkConfig, o: SinksOptions): { stop(): void; done: Promi
       } catch (error) {
         if (!on) break;
         attempt += 1;
+        state.failures += 1;
         // the first, and then every so often: a sink that is down for a day is not a log full of it
         if (attempt === 1 || attempt % 60 === 0) {
           o.log.error("sink.failed", { sink: config.name, error: Failure.from(error).message, attempts: attempt });
@@ -104,6 +126,7 @@ function start(config: SinkConfig, o: SinksOptions): { stop(): void; done: Promi
     sink.close();
   };
   return {
+    state,
     stop: () => {
       on = false;
       stopped.resolve();

@@ -3,11 +3,13 @@ import type { ServerWebSocket } from "bun";
 import { Failure } from "../errors.ts";
 import { HANDSHAKE_TIMEOUT_MS } from "../link/protocol.ts";
 import { VERSION } from "../version.ts";
+import type { Tally } from "./tally.ts";
 
 /** What a path accepts. The object lives as long as its socket. */
 export interface Endpoint {
   /** Characters of the first message at the most: whoever sends it has proven nothing yet. */
   readonly maxAnswer: number;
+  readonly tally: Tally;
   /** The first text message: the answer to the challenge. What it throws, the other side is told, and the socket closes. */
   onAnswer(socket: Socket, text: string): Promise<void>;
   onText(socket: Socket, text: string): void;
@@ -43,6 +45,7 @@ export class Socket {
     this.#ws = ws;
     this.#endpoint = ws.data.endpoint;
     this.remote = ws.data.remote;
+    this.#endpoint.tally.open += 1;
     this.#timer = setTimeout(
       () => this.refuse(new Failure("timeout", "no answer to the challenge")),
       HANDSHAKE_TIMEOUT_MS,
@@ -72,6 +75,7 @@ export class Socket {
 
   refuse(error: unknown): void {
     const failure = Failure.from(error);
+    if (this.#state !== "closed") this.#endpoint.tally.refuse(failure.code);
     this.sendText({ t: "refused", ...failure.toJSON() });
     this.close(failure.code);
   }
@@ -82,6 +86,8 @@ export class Socket {
     if (typeof message !== "string") {
       // Once joined, a relay: no reading, no queue of our own. What is in flight is bounded by the link's window.
       this.peer?.sendFrame(message);
+      this.#endpoint.tally.frames += 1;
+      this.#endpoint.tally.bytes += message.length;
       return;
     }
     if (this.#state === "open") {
@@ -119,6 +125,7 @@ export class Socket {
 
   #ended(): void {
     this.#state = "closed";
+    this.#endpoint.tally.open -= 1;
     clearTimeout(this.#timer);
     clearTimeout(this.#expiry);
     this.#becomeKnown();

@@ -1,7 +1,7 @@
 /** `mcpgate proxy start`: one port for the API and the WebSockets, one unix socket for the admin on this host. */
 import { join } from "node:path";
 import type { AuditConfig, Config, ProxyConfig } from "../config/config.ts";
-import { formatHostPort } from "../config/host-port.ts";
+import { formatHostPort, type HostPort } from "../config/host-port.ts";
 import { Failure } from "../errors.ts";
 import { lockDirectory } from "../identity/directory-lock.ts";
 import { generateKeyPair, parseKeyPair } from "../identity/keys.ts";
@@ -13,9 +13,12 @@ import { openAdminSocket } from "./admin-socket.ts";
 import { Agents } from "./agents.ts";
 import { createApi } from "./api/app.ts";
 import { keepAudit } from "./audit.ts";
+import type { Fetch } from "./caller-identity.ts";
 import { loadCertificate } from "./certificates.ts";
+import { createInstallRoutes } from "./install-routes.ts";
 import { Listener } from "./listener.ts";
 import { createLive, type LiveProxy } from "./live.ts";
+import { observeProxy } from "./observed.ts";
 import { Relay } from "./relay.ts";
 import type { Endpoint } from "./socket.ts";
 import { openStoreThread, type StoreThread } from "./store-thread.ts";
@@ -29,6 +32,8 @@ export interface RunningProxy {
   stop(): Promise<void>;
   /** Takes over what has changed. Throws where it can't; then the old certificate stays. */
   reload(config: Config): Promise<void>;
+  /** Resolves when the thread of the store has answered. */
+  alive(): Promise<unknown>;
   /** Rejects when the proxy can't go on. */
   closed: Promise<void>;
 }
@@ -45,9 +50,15 @@ export interface ProxyOptions {
   log: Log;
   /** Standard output, for an audit sink of that type. */
   print(text: string): Promise<void>;
+  /** Where metrics and health checks are to be had; absent: nowhere. */
+  diag?: HostPort | undefined;
+  /** Where the compiled program can be read that runs this, so that hosts can get it; absent where it runs from source. */
+  program?: string | undefined;
+  /** How AWS's STS is reached: a test's own, and no configuration's. */
+  fetchSts?: Fetch | undefined;
 }
 
-export async function startProxy({ config, log, print }: ProxyOptions): Promise<RunningProxy> {
+export async function startProxy({ config, ...options }: ProxyOptions): Promise<RunningProxy> {
   if (config.proxy === undefined) {
     throw new Failure("config", `${config.file ?? "configuration"}: proxy_service is not enabled`, {
       hint: "add `proxy_service: {enabled: true, public_addr: HOST:443}` to the file",
@@ -57,8 +68,8 @@ export async function startProxy({ config, log, print }: ProxyOptions): Promise<
   const lock = lockDirectory(dir);
   let thread: StoreThread | undefined;
   try {
-    thread = await openStoreThread(join(dir, "mcpgate.db"));
-    return await serve(config.proxy, dir, thread, { log, print }, lock);
+    thread = await openStoreThread(databaseOf(dir));
+    return await serve(config.proxy, dir, thread, options, lock);
   } catch (error) {
     await thread?.store.destroy();
     lock.release();
@@ -69,8 +80,8 @@ export async function startProxy({ config, log, print }: ProxyOptions): Promise<
 async function serve(
   proxy: ProxyConfig,
   dir: string,
-  { store, ingest, failed }: StoreThread,
-  { log, print }: Pick<ProxyOptions, "log" | "print">,
+  { store, run, ingest, alive, failed }: StoreThread,
+  { log, print, diag, program, fetchSts }: Omit<ProxyOptions, "config">,
   lock: { release(): void },
 ): Promise<RunningProxy> {
   const now = Date.now;
@@ -91,19 +102,23 @@ async function serve(
   const { port } = listener;
   const publicAddr = proxy.publicAddr.port === 0 ? { ...proxy.publicAddr, port } : proxy.publicAddr;
 
+  const observed = await observeProxy({ ingest, log });
   const agents: Agents = new Agents({
     store,
     log,
     publicAddr,
     now,
-    ingest,
+    ingest: observed.ingest,
     onGone: (agent) => relay.agentGone(agent),
+    hasAnother: (attach) => relay.hasAnother(attach),
     onSessionRefused: (attach, failure) => relay.refused(attach, failure),
     onSessionLost: (sid, reason) => relay.lost(sid, reason),
     catchUp: (agent, sids) => live.catchUp(agent, sids),
     offerChanged: (agent) => live.offerChanged(agent),
   });
-  const relay: Relay = new Relay({ store, log, publicAddr, clusterName: proxy.clusterName, signingKey, now, agents });
+  const { clusterName } = proxy;
+  const { spans } = observed;
+  const relay: Relay = new Relay({ store, run, log, publicAddr, clusterName, signingKey, now, agents, spans });
   const live: LiveProxy = createLive({ store, log, agents, relay, now });
   const api = createApi({
     store,
@@ -111,22 +126,29 @@ async function serve(
     log,
     now,
     nonces: new Nonces(),
+    fetchSts,
     config: {
       publicAddr,
-      clusterName: proxy.clusterName,
+      clusterName,
       caPem: certificate.caPem,
       caPin: certificate.caPin,
+      keyPin: certificate.keyPin,
       signingKeys: signingKeys.map((key) => JSON.parse(key.public)),
+      awsCertificates: proxy.awsCertificates,
     },
   });
+  const directory = proxy.downloadsDir ?? join(dir, "downloads");
+  const { caPin, keyPin } = certificate;
+  const install = createInstallRoutes({ publicAddr, caPin, keyPin, directory, program, log });
   const endpoints: Record<string, Endpoint> = {
     [CLIENT_PATH]: relay.clients,
     [AGENT_CONTROL_PATH]: agents,
     [AGENT_SESSION_PATH]: relay.agentSessions,
   };
+  const answer = observed.counted(api.fetch);
   listener.serve((request, remote) => {
     const endpoint = endpoints[new URL(request.url).pathname];
-    return endpoint ?? (() => api.fetch(request, { remote }));
+    return endpoint ?? (() => install(request, remote) ?? answer(request, { remote }));
   });
   const admin = openAdminSocket({
     path: join(dir, "admin.sock"),
@@ -157,6 +179,12 @@ async function serve(
     keepAudit({ store, key: signingKey, config: audit, log, now, print });
   let auditConfig = proxy.audit;
   let audit = openAudit(auditConfig);
+  observed.open(diag, {
+    ...{ store, relay, agents, file: databaseOf(dir) },
+    sinks: () => audit.sinks,
+    certificate: () => certificate.cert,
+    isListening: () => listener.isOpen,
+  });
   const takeOver = async ({ proxy: next, file }: Config) => {
     if (next === undefined) {
       throw new Failure("config", `${file ?? "configuration"}: proxy_service is not enabled any more`, {
@@ -199,6 +227,7 @@ async function serve(
     await listener.drain("the proxy stops", DRAIN_MS);
     await Promise.race([audit.stop(), Bun.sleep(AUDIT_MS)]);
     await Promise.race([store.destroy(), Bun.sleep(STORE_MS)]);
+    await observed.close();
     lock.release();
     closed.resolve();
   };
@@ -218,6 +247,9 @@ async function serve(
       reloading = done.catch(() => {});
       return done;
     },
+    alive,
     closed: closed.promise,
   };
 }
+
+const databaseOf = (dir: string): string => join(dir, "mcpgate.db");

@@ -1,7 +1,7 @@
 /**
  * The proxy's store, in a thread of its own: SQLite's calls return when the disk has the data, which takes milliseconds, and
- * the main thread is the relay's. Statements of Kysely go there one by one and in order; a batch of audit events goes there
- * as it came, and is parsed, hashed and stored there.
+ * the main thread is the relay's. Statements of Kysely go there one by one and in order; whole jobs (`store-jobs.ts`), such as
+ * storing a batch of audit events, are done there.
  */
 import {
   type CompiledQuery,
@@ -19,11 +19,13 @@ import type { Ingested } from "../audit/ingest.ts";
 import { Failure, type FailureJson } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import type { Tables } from "../store/tables.ts";
+import type { JobName, RunJob } from "./store-jobs.ts";
 
 export type ToStoreThread = { id: number } & (
   | { t: "open"; path: string }
   | { t: "query"; sql: string; parameters: readonly unknown[] }
-  | { t: "ingest"; agentId: string; items: readonly string[]; now: number }
+  | { t: "job"; name: JobName; given: unknown }
+  | { t: "ping" }
   | { t: "close" }
 );
 
@@ -34,8 +36,12 @@ export type FromStoreThread =
 export interface StoreThread {
   /** Use it like any other store. `destroy()` ends the thread. */
   store: Store;
-  /** `ingest` of `audit/ingest.ts`; resolves when everything is on the disk. */
-  ingest(agentId: string, items: readonly string[], now: number): Promise<Ingested>;
+  /** Resolves when what the job wrote is on the disk. */
+  run: RunJob;
+  /** `ingest` of `audit/ingest.ts`, of lines with line feeds between them. */
+  ingest(agentId: string, lines: string, now: number): Promise<Ingested>;
+  /** Resolves once the thread has done what it was asked before: it is alive. */
+  alive(): Promise<unknown>;
   /** Rejects when the thread died; what was under way is rejected too. */
   failed: Promise<never>;
 }
@@ -50,11 +56,13 @@ export async function openStoreThread(path: string): Promise<StoreThread> {
     throw error;
   }
   const store = new Kysely<Tables>({ dialect: dialect(thread) });
+  // the one connection is held meanwhile: no transaction of the main thread's is open around it
+  const run = ((name, given) => store.connection().execute(() => thread.ask({ t: "job", name, given }))) as RunJob;
   return {
     store,
-    // the one connection is held meanwhile: no transaction of the main thread's is open around it
-    ingest: (agentId, items, now) =>
-      store.connection().execute(async () => (await thread.ask({ t: "ingest", agentId, items, now })) as Ingested),
+    run,
+    ingest: (agentId, lines, now) => run("ingest", { agentId, lines, now }),
+    alive: () => thread.ask({ t: "ping" }),
     failed: thread.failed,
   };
 }

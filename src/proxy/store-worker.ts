@@ -1,13 +1,13 @@
 /**
  * The thread that the proxy's store runs in: it alone has the database open. It takes one message at a time, in order:
- * statements of the main thread's Kysely (`store-thread.ts`), and batches of audit events, which it stores by itself.
+ * statements of the main thread's Kysely (`store-thread.ts`), and whole jobs (`store-jobs.ts`).
  */
 import type { Database } from "bun:sqlite";
-import { ingest } from "../audit/ingest.ts";
 import { Failure } from "../errors.ts";
 import { openDatabase } from "../store/open.ts";
 import { kyselyDatabase } from "../store/sqlite.ts";
 import type { Store } from "../store/store.ts";
+import { jobsHere } from "./store-jobs.ts";
 import type { FromStoreThread, ToStoreThread } from "./store-thread.ts";
 
 declare const self: Worker;
@@ -36,8 +36,10 @@ function answer(message: ToStoreThread): unknown {
       if (statement.reader) return { rows: statement.all(message.parameters) };
       return statement.run(message.parameters);
     }
-    case "ingest":
-      return ingest(store, message.agentId, message.items, message.now);
+    case "job":
+      return jobsHere(store)(message.name, message.given as never);
+    case "ping":
+      return undefined;
     case "close":
       opened = undefined;
       return store.destroy();

@@ -45,6 +45,24 @@ export function compileSelector(selector: LabelSelector): (labels: Labels) => bo
   return (labels) => tests.length > 0 && tests.every((test) => test(labels));
 }
 
+/**
+ * Whether one of the selectors matches these labels of an app. One that is broken matches nothing: other machines send
+ * selectors, too.
+ */
+export function compileSelectors(selectors: readonly LabelSelector[]): (labels: Labels) => boolean {
+  const tests = selectors.flatMap((selector) => {
+    try {
+      return [compileSelector(selector)];
+    } catch {
+      return [];
+    }
+  });
+  return (labels) => {
+    const effective = effectiveLabels(labels);
+    return tests.some((test) => test(effective));
+  };
+}
+
 /** The selector with its templates filled in. A value that expands to nothing leaves its key, which then matches nothing. */
 export function expandSelector(selector: LabelSelector, traits: Traits, side: "allow" | "deny"): LabelSelector {
   const out: LabelSelector = {};

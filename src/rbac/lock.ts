@@ -27,7 +27,7 @@ const name = v.pipe(
 );
 const target = v.optional(v.pipe(text(253), v.minLength(1, "is empty")));
 
-const document = v.strictObject({
+export const lockShape = v.strictObject({
   kind: v.literal("lock", "must be lock"),
   version: v.literal("v2", "must be v2"),
   metadata: v.optional(v.strictObject({ name: v.optional(name) }), {}),
@@ -52,7 +52,7 @@ const document = v.strictObject({
 
 /** A lock from its parsed YAML or JSON, as of `now` (milliseconds since the epoch). Throws a `Failure("invalid")` that says where and what. */
 export function parseLock(value: unknown, now: number): LockSpec {
-  const parsed = v.safeParse(document, value);
+  const parsed = v.safeParse(lockShape, value);
   if (!parsed.success) {
     const [issue] = parsed.issues;
     const path = v.getDotPath(issue);

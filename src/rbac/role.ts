@@ -147,7 +147,7 @@ const tests = v.pipe(
 
 const NAME = /^[a-z0-9][a-z0-9._@-]{0,62}$/i;
 
-const document = object({
+export const roleShape = object({
   kind: v.literal("role", "must be role"),
   version: v.literal("v8", "must be v8"),
   metadata: object({
@@ -165,7 +165,7 @@ const document = object({
 
 /** A role from its parsed YAML or JSON. Throws a `Failure("invalid")` that says where and what. */
 export function parseRole(value: unknown): Role {
-  const parsed = v.safeParse(document, value);
+  const parsed = v.safeParse(roleShape, value);
   if (!parsed.success) throw refused(parsed.issues[0]);
   const { metadata, spec, tests: given } = parsed.output;
   const role: Role = {

@@ -54,6 +54,15 @@ export function joinAgent(store: Store, o: { name: string; jkt: string; publicJw
   });
 }
 
+/** How many have joined. */
+export async function countAgents(store: Store): Promise<number> {
+  const row = await store
+    .selectFrom("agents")
+    .select(({ fn }) => fn.countAll<number>().as("count"))
+    .executeTakeFirst();
+  return Number(row?.count ?? 0);
+}
+
 /** The agent with this id, name or key thumbprint. */
 export async function findAgent(
   store: Store,

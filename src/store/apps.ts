@@ -1,4 +1,5 @@
 /** Apps as their agents enrolled them. */
+import { RESERVED_LABEL } from "../config/app-resource.ts";
 import { inTransaction, type Store } from "./store.ts";
 
 /** One agent's offer of an app. A shared app has several. */
@@ -11,6 +12,8 @@ export interface App {
   description: string;
   type: "stdio";
   shared: boolean;
+  /** It is an app resource, and no app of the agent's own file. */
+  resource: boolean;
   enrolledAt: number;
 }
 
@@ -19,6 +22,7 @@ export interface OfferedApp {
   labels: Record<string, string>;
   description: string;
   shared: boolean;
+  resource?: boolean;
 }
 
 export interface RefusedApp {
@@ -27,24 +31,25 @@ export interface RefusedApp {
 }
 
 const NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/;
-/** Labels that only the proxy gives. */
-const RESERVED = /^(mcpgate|teleport)\.internal\//;
-
 /**
  * Makes `apps` the whole of what this agent offers: apps that it no longer names are freed. A name belongs to the
  * agent that enrolled it until that agent drops it or is removed, unless both declare the app shared; the refused ones
- * are told, the others are enrolled.
+ * are told, the others are enrolled. Of an app resource the labels are the resource's, whatever the agent says.
+ *
+ * `kept`: of the app resources that it offered before, those that stay although it does not name them, as it could not
+ * know of them yet.
  */
 export function enrolApps(
   store: Store,
   agentId: string,
   apps: readonly OfferedApp[],
   now: number,
-): Promise<{ enrolled: string[]; refused: RefusedApp[] }> {
+  kept: readonly string[] = [],
+): Promise<{ enrolled: string[]; refused: RefusedApp[]; freed: string[] }> {
   return inTransaction(store, async (tx) => {
     const before = await tx
       .selectFrom("apps")
-      .select(["name", "enrolled_at"])
+      .select(["name", "enrolled_at", "resource"])
       .where("agent_id", "=", agentId)
       .execute();
     const since = new Map(before.map((row) => [row.name, row.enrolled_at]));
@@ -52,12 +57,19 @@ export function enrolApps(
 
     const enrolled: string[] = [];
     const refused: RefusedApp[] = [];
-    for (const app of apps) {
-      const reason = enrolled.includes(app.name)
+    const unnamed = before.filter(
+      ({ name, resource }) => resource === 1 && kept.includes(name) && !apps.some((app) => app.name === name),
+    );
+    const remembered = unnamed.map(({ name }) => ({ name, labels: {}, description: "", shared: true, resource: true }));
+    for (const said of [...apps, ...remembered]) {
+      const app = said.resource ? await ofResource(tx, said) : said;
+      const reason = enrolled.includes(said.name)
         ? "the agent offers two apps of this name"
-        : (faultOf(app) ?? (await conflictOf(tx, app)));
-      if (reason !== undefined) {
-        refused.push({ name: app.name, reason });
+        : app === undefined
+          ? "there is no app resource of this name any more"
+          : (faultOf(app) ?? (await conflictOf(tx, app)));
+      if (app === undefined || reason !== undefined) {
+        refused.push({ name: said.name, reason: reason ?? "" });
         continue;
       }
       await tx
@@ -69,12 +81,13 @@ export function enrolApps(
           description: app.description,
           type: "stdio",
           shared: app.shared ? 1 : 0,
+          resource: app.resource ? 1 : 0,
           enrolled_at: since.get(app.name) ?? now,
         })
         .execute();
       enrolled.push(app.name);
     }
-    return { enrolled, refused };
+    return { enrolled, refused, freed: [...since.keys()].filter((name) => !enrolled.includes(name)) };
   });
 }
 
@@ -89,9 +102,21 @@ export async function listApps(store: Store, agentId?: string): Promise<App[]> {
   return (await (agentId === undefined ? query : query.where("apps.agent_id", "=", agentId)).execute()).map(toApp);
 }
 
+/** As the resource has it: shared, and under its labels. */
+async function ofResource(tx: Store, app: OfferedApp): Promise<OfferedApp | undefined> {
+  const row = await tx
+    .selectFrom("app_resources")
+    .select(["labels", "description"])
+    .where("name", "=", app.name)
+    .executeTakeFirst();
+  if (row === undefined) return undefined;
+  const labels = JSON.parse(row.labels) as Record<string, string>;
+  return { name: app.name, labels, description: row.description, shared: true, resource: true };
+}
+
 function faultOf(app: OfferedApp): string | undefined {
   if (!NAME.test(app.name)) return "not a name for an app: a-z, 0-9, - and _, at most 63";
-  const reserved = Object.keys(app.labels).find((key) => RESERVED.test(key));
+  const reserved = Object.keys(app.labels).find((key) => RESERVED_LABEL.test(key));
   return reserved === undefined ? undefined : `the label ${reserved} is the proxy's to give`;
 }
 
@@ -120,6 +145,7 @@ interface Row {
   labels: string;
   description: string;
   shared: number;
+  resource: number;
   enrolled_at: number;
 }
 
@@ -132,6 +158,7 @@ function toApp(row: Row): App {
     description: row.description,
     type: "stdio",
     shared: row.shared === 1,
+    resource: row.resource === 1,
     enrolledAt: row.enrolled_at,
   };
 }

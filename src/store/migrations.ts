@@ -8,6 +8,8 @@ type Schema = Kysely<unknown>;
 export const migrations: Record<string, Migration> = {
   "0001_first": { up: first },
   "0002_tool_pins": { up: toolPins },
+  "0003_join_methods": { up: joinMethods },
+  "0004_app_resources": { up: appResources },
 };
 
 async function first(db: Schema): Promise<void> {
@@ -183,5 +185,54 @@ async function toolPins(db: Schema): Promise<void> {
     .addColumn("approved_at", "bigint")
     .addColumn("reported_at", "bigint", (c) => c.notNull())
     .addPrimaryKeyConstraint("tool_pins_pk", ["agent_id", "app", "tool"])
+    .execute();
+}
+
+async function joinMethods(db: Schema): Promise<void> {
+  await db.schema
+    .createTable("token_resources")
+    .addColumn("name", "text", (c) => c.primaryKey())
+    .addColumn("document", "text", (c) => c.notNull())
+    .addColumn("expires_at", "bigint")
+    .addColumn("created_at", "bigint", (c) => c.notNull())
+    .addColumn("created_by", "text", (c) => c.notNull())
+    .execute();
+
+  await db.schema
+    .createTable("instances")
+    .addColumn("account", "text", (c) => c.notNull())
+    .addColumn("instance", "text", (c) => c.notNull())
+    .addColumn("jkt", "text", (c) => c.notNull())
+    .addColumn("joined_at", "bigint", (c) => c.notNull())
+    .addPrimaryKeyConstraint("instances_pk", ["account", "instance"])
+    .execute();
+}
+
+async function appResources(db: Schema): Promise<void> {
+  await db.schema
+    .createTable("app_resources")
+    .addColumn("name", "text", (c) => c.primaryKey())
+    .addColumn("revision", "text", (c) => c.notNull())
+    .addColumn("document", "text", (c) => c.notNull())
+    .addColumn("labels", "text", (c) => c.notNull())
+    .addColumn("description", "text", (c) => c.notNull())
+    .addColumn("updated_at", "bigint", (c) => c.notNull())
+    .addColumn("updated_by", "text", (c) => c.notNull())
+    .execute();
+
+  await db.schema
+    .createTable("app_reports")
+    .addColumn("agent_id", "text", (c) => c.notNull().references("agents.id").onDelete("cascade"))
+    .addColumn("name", "text", (c) => c.notNull().references("app_resources.name").onDelete("cascade"))
+    .addColumn("revision", "text", (c) => c.notNull())
+    .addColumn("state", "text", (c) => c.notNull())
+    .addColumn("reason", "text")
+    .addColumn("reported_at", "bigint", (c) => c.notNull())
+    .addPrimaryKeyConstraint("app_reports_pk", ["agent_id", "name"])
+    .execute();
+
+  await db.schema
+    .alterTable("apps")
+    .addColumn("resource", "integer", (c) => c.notNull().defaultTo(0))
     .execute();
 }

@@ -102,6 +102,59 @@ export async function liveSessions(store: Store, filter: SessionFilter = {}): Pr
   return rows.map(toSession);
 }
 
+/** How many have not ended, by app. */
+export async function countSessions(store: Store): Promise<[app: string, count: number][]> {
+  const rows = await store
+    .selectFrom("sessions")
+    .select(({ fn }) => ["app", fn.countAll<number>().as("count")])
+    .where("ended_at", "is", null)
+    .groupBy("app")
+    .execute();
+  return rows.map(({ app, count }) => [app, Number(count)]);
+}
+
+/** How many live sessions an agent has. */
+export interface Load {
+  /** Of one app. */
+  app: number;
+  all: number;
+}
+
+/** By agent's id; those without any are left out. */
+export async function sessionLoad(store: Store, app: string): Promise<[agentId: string, load: Load][]> {
+  const rows = await store
+    .selectFrom("sessions")
+    .select(({ fn }) => ["agent_id", "app", fn.countAll<number>().as("count")])
+    .where("ended_at", "is", null)
+    .groupBy(["agent_id", "app"])
+    .execute();
+  const load = new Map<string, Load>();
+  for (const row of rows) {
+    const of = load.get(row.agent_id) ?? { app: 0, all: 0 };
+    of.all += Number(row.count);
+    if (row.app === app) of.app += Number(row.count);
+    load.set(row.agent_id, of);
+  }
+  return [...load];
+}
+
+/** Gives a live session to another agent. `undefined`: it has ended, or is not that agent's any more. */
+export async function reassignSession(
+  store: Store,
+  { sid, from, agentId, agent }: { sid: string; from: string; agentId: string; agent: string },
+  now: number,
+): Promise<Session | undefined> {
+  const row = await store
+    .updateTable("sessions")
+    .set({ agent_id: agentId, agent, started_at: now, last_seen_at: now })
+    .where("sid", "=", sid)
+    .where("agent_id", "=", from)
+    .where("ended_at", "is", null)
+    .returningAll()
+    .executeTakeFirst();
+  return row === undefined ? undefined : toSession(row);
+}
+
 /** Notes that a client is attached, and from where. */
 export async function touchSession(store: Store, sid: string, o: { remote?: string; now: number }): Promise<void> {
   await store

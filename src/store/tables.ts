@@ -8,8 +8,12 @@ export interface Tables {
   meta: MetaTable;
   keys: KeysTable;
   tokens: TokensTable;
+  token_resources: TokenResourcesTable;
+  instances: InstancesTable;
   agents: AgentsTable;
   apps: AppsTable;
+  app_resources: AppResourcesTable;
+  app_reports: AppReportsTable;
   users: UsersTable;
   user_roles: UserRolesTable;
   invites: InvitesTable;
@@ -66,6 +70,26 @@ interface TokensTable {
   created_by: string;
 }
 
+/** Tokens that are no secret. */
+interface TokenResourcesTable {
+  name: string;
+  /** `kind: token`, JSON. */
+  document: string;
+  /** Null: until it is removed. */
+  expires_at: number | null;
+  created_at: number;
+  created_by: string;
+}
+
+/** EC2 instances that have joined, for good. */
+interface InstancesTable {
+  account: string;
+  instance: string;
+  /** Thumbprint of the key that it joined with. No foreign key: a removed agent's instance stays used. */
+  jkt: string;
+  joined_at: number;
+}
+
 interface AgentsTable {
   id: string;
   name: string;
@@ -85,6 +109,34 @@ interface AppsTable {
   type: string;
   shared: number;
   enrolled_at: number;
+  /** 1: it is an app resource, whose labels and description these are; 0: it stands in the agent's own file. */
+  resource: Generated<number>;
+}
+
+/** Apps that agents may pick up (`kind: app`). */
+interface AppResourcesTable {
+  name: string;
+  /** Another one for each version of the document. */
+  revision: string;
+  /** As it was given, JSON. */
+  document: string;
+  /** The document's own, JSON. */
+  labels: string;
+  description: string;
+  updated_at: number;
+  updated_by: string;
+}
+
+/** What an agent said of an app resource that it was sent. */
+interface AppReportsTable {
+  agent_id: string;
+  name: string;
+  /** Of the resource that it speaks of. */
+  revision: string;
+  /** `offered` or `refused`. */
+  state: string;
+  reason: string | null;
+  reported_at: number;
 }
 
 interface UsersTable {

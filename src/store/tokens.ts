@@ -20,10 +20,13 @@ const ID_LENGTH = 16;
 /** Expired tokens stay this long, so that a late agent hears "expired" and not "unknown". Milliseconds. */
 const KEEP_EXPIRED = 7 * 24 * 60 * 60 * 1000;
 
-/** Makes a token; `secret` is told here and never again. `ttl`: seconds, 1 to 86 400. Throws `Failure("invalid")`. */
+/**
+ * Makes a token; `secret` is told here and never again. `ttl`: seconds, 1 to 86 400. `secret`: one that was made elsewhere
+ * (`isSecret`). Throws `Failure("invalid")`, and `Failure("already_exists")` for a secret that is there already.
+ */
 export async function addToken(
   store: Store,
-  o: { type: TokenType; ttl?: number | undefined; createdBy: string; now: number },
+  o: { type: TokenType; ttl?: number | undefined; secret?: string | undefined; createdBy: string; now: number },
 ): Promise<Token & { secret: string }> {
   const ttl = o.ttl ?? TOKEN_TTL.default;
   if (!(ttl >= TOKEN_TTL.min && ttl <= TOKEN_TTL.max)) {
@@ -35,8 +38,14 @@ export async function addToken(
     .deleteFrom("tokens")
     .where("expires_at", "<", o.now - KEEP_EXPIRED)
     .execute();
-  const secret = newSecret();
+  const secret = o.secret ?? newSecret();
   const hash = hashSecret(secret);
+  const known = await store.selectFrom("tokens").select("id").where("hash", "=", hash).executeTakeFirst();
+  if (known !== undefined) {
+    throw new Failure("already_exists", `there is a token ${known.id} with this secret already`, {
+      hint: "mcpgate tokens ls",
+    });
+  }
   const token: Token = {
     id: hash.slice(0, ID_LENGTH),
     type: o.type,

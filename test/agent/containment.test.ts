@@ -21,7 +21,7 @@ const noted = (): number[] =>
   existsSync(pids()) ? readFileSync(pids(), "utf8").split("\n").filter(Boolean).map(Number) : [];
 
 /** An agent in a process of its own (it adopts orphans), which runs one hydra. */
-async function start(contain: string, groups: boolean) {
+async function start(contain: string, groups: boolean, atOnce = false) {
   writeFileSync(pids(), "");
   chmodSync(pids(), 0o666);
   const options = {
@@ -32,6 +32,7 @@ async function start(contain: string, groups: boolean) {
     source: ENTRY,
     contain,
     groups,
+    atOnce,
   };
   const agent = Bun.spawn([process.execPath, ENTRY, "agent", JSON.stringify(options)], {
     stdio: ["pipe", "pipe", "inherit"],
@@ -63,6 +64,14 @@ describe.skipIf(!isLinux).each([
     expect(alive()).toEqual([]);
     const group = ownGroup();
     if (group !== undefined) expect(existsSync(join(group, `mcpgate-t${process.pid}`))).toBe(false);
+  });
+
+  test("is gone when there is no time to stop it, also what others of it had started", async () => {
+    const { agent } = await start(`t${process.pid}`, groups, true);
+    agent.stdin.end();
+    await agent.exited;
+    // Killed by then; who reaps them now needs a moment.
+    await eventually(() => alive().length === 0, 1_000);
   });
 
   test("is gone when the server is killed", async () => {

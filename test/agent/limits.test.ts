@@ -126,7 +126,9 @@ describe("a session's time", () => {
     expect(limits.overdue(65_000, 1)).toBeUndefined();
     expect(limits.overdue(65_001, 1)).toMatchObject({ failed: true });
     expect(limits.overdue(65_001, 0)).toBeUndefined();
-    limits.fromServer(65_002);
+    limits.active(65_002);
+    expect(limits.overdue(65_003, 1)).toMatchObject({ failed: true });
+    limits.answered();
     expect(limits.overdue(1e9, 1)).toBeUndefined();
   });
 
@@ -139,7 +141,7 @@ describe("a session's time", () => {
 
   test("idle counts from the last message, and stands still while a request is open", () => {
     const limits = open({ idleTimeout: 10 });
-    limits.fromServer(5_000);
+    limits.active(5_000);
     expect(limits.overdue(15_000, 0)).toBeUndefined();
     expect(limits.overdue(15_001, 1)).toBeUndefined();
     expect(limits.overdue(15_001, 0)).toEqual({ reason: "nothing was said for 10 s (idle_timeout)", failed: false });
@@ -147,7 +149,7 @@ describe("a session's time", () => {
 
   test("as a whole ends it whatever happens", () => {
     const limits = open({ sessionTimeout: 10 });
-    limits.fromServer(10_000);
+    limits.active(10_000);
     expect(limits.overdue(10_001, 3)?.reason).toContain("session_timeout");
   });
 });

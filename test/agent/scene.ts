@@ -2,7 +2,8 @@
 import { chmodSync, copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type ServerProcess, type StartOptions, startServer } from "../../src/agent/process.ts";
+import { type Exit, type ServerProcess, type StartOptions, startServer } from "../../src/agent/process.ts";
+import { NO_SECRETS } from "../../src/agent/secrets.ts";
 import type { Log, LogFields } from "../../src/log.ts";
 
 export const isRoot = process.geteuid?.() === 0;
@@ -111,4 +112,23 @@ export async function eventually(what: () => boolean, ms = 5000): Promise<void> 
     if (performance.now() > until) throw new Error(`not within ${ms} ms: ${what}`);
     await Bun.sleep(5);
   }
+}
+
+/** A server that is none: it notes the lines that it gets, and ends when it is told to. */
+export function startedFake(seen: string[] = []): ServerProcess {
+  const exited = Promise.withResolvers<Exit>();
+  return {
+    pid: 1,
+    secrets: NO_SECRETS,
+    writable: true,
+    write: (bytes) => seen.push(new TextDecoder().decode(bytes)) > 0,
+    drain: () => Promise.resolve(),
+    endInput: () => {},
+    stderrTail: () => [],
+    exited: exited.promise,
+    stop: () => {
+      exited.resolve({ code: 0, signal: null, message: "exited with code 0" });
+      return exited.promise;
+    },
+  };
 }

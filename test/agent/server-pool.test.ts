@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import type { Exit, ServerProcess } from "../../src/agent/process.ts";
 import { NO_SECRETS } from "../../src/agent/secrets.ts";
 import { ServerPool } from "../../src/agent/server-pool.ts";
@@ -7,6 +7,7 @@ import { SharedServer } from "../../src/agent/shared-server.ts";
 import { Spares } from "../../src/agent/spares.ts";
 import type { AppConfig, McpConfig } from "../../src/config/config.ts";
 import { Failure } from "../../src/errors.ts";
+import { Budget, type BudgetLimits } from "../../src/link/budget.ts";
 import { recordingLog } from "./scene.ts";
 
 interface Message {
@@ -36,6 +37,10 @@ class FakeServer implements ServerProcess {
 
   get exited(): Promise<Exit> {
     return this.#exited.promise;
+  }
+
+  print(bytes: Uint8Array): void {
+    void this.#onStdout(bytes);
   }
 
   say(message: object): void {
@@ -71,12 +76,21 @@ const classic = ({ method, params }: Message): object =>
     ? { error: { code: -32601, message: "no such method" } }
     : { result: method === "initialize" ? { protocolVersion: params?.protocolVersion, capabilities: {} } : { method } };
 
-function scene(mcp: Partial<McpConfig>, answer: (message: Message) => object | undefined = classic) {
+const MIB = 1024 * 1024;
+const PLENTY = { total: 1024 * MIB, user: 512 * MIB };
+const unbounded = { take: () => true, give: () => {} };
+
+function scene(
+  mcp: Partial<McpConfig>,
+  answer: (message: Message) => object | undefined = classic,
+  limits: BudgetLimits = PLENTY,
+) {
   const started: FakeServer[] = [];
   const app: AppConfig = {
     ...{ name: "app", labels: {}, description: "", shared: false },
     mcp: { command: "x", args: [], ...mcp },
   };
+  const budget = new Budget(limits);
   let refuse: Failure | undefined;
   const recipe = { now: "r" };
   const { log, entries } = recordingLog();
@@ -96,7 +110,7 @@ function scene(mcp: Partial<McpConfig>, answer: (message: Message) => object | u
   const session = async (user = "alice", onStdout?: (line: string) => void | Promise<void>) => {
     const heard: Message[] = [];
     const server = await pool.open(app, {
-      ...{ sid: "s", person: { user, traits: {} }, log },
+      ...{ sid: "s", person: { user, traits: {} }, log, budget: (owner) => budget.of(owner) },
       onStdout(chunk) {
         const text = new TextDecoder().decode(chunk);
         heard.push(JSON.parse(text) as Message);
@@ -108,7 +122,7 @@ function scene(mcp: Partial<McpConfig>, answer: (message: Message) => object | u
     return { server, heard, say };
   };
   return {
-    ...{ app, pool, started, entries, session, recipe },
+    ...{ app, pool, started, entries, session, recipe, budget },
     refuse(failure: Failure | undefined) {
       refuse = failure;
     },
@@ -258,6 +272,67 @@ test("a session that asks while it is handed something is not told to wait for i
   await pool.close();
 });
 
+describe("memory", () => {
+  const big = (mib: number) => ({ result: { x: "y".repeat(mib * MIB) } });
+  const answers = ({ method }: Message) => (method === "initialize" ? { result: {} } : big(4));
+
+  test("that a session's unread answers take is its user's: beyond that, an answer becomes an error", async () => {
+    const gate = Promise.withResolvers<void>();
+    const { pool, session, budget } = scene({ share: "app" }, answers, { total: 100 * MIB, user: 9 * MIB });
+    const slow = await session("alice", () => gate.promise);
+    const other = await session("bob");
+    for (const { say } of [slow, other]) say(initialize());
+    for (let id = 2; id < 5; id++) slow.say(call(id));
+    other.say(call(2));
+    await until(() => other.heard.length === 2);
+    expect(other.heard[1]?.result).toBeDefined();
+    expect(budget.used).toBeGreaterThan(7 * MIB);
+    gate.resolve();
+    await until(() => slow.heard.length === 4);
+    expect(slow.heard.map(({ id, error }) => [id, error !== undefined])).toEqual([
+      [1, false],
+      [2, false],
+      [3, false],
+      [4, true],
+    ]);
+    expect(slow.heard[3]?.error).toMatchObject({ code: -31003, message: expect.stringContaining("try again later") });
+    await until(() => budget.used === 0);
+    await pool.close();
+  });
+
+  test("of a session that leaves without having read is given back", async () => {
+    const { pool, session, budget } = scene({ share: "user" }, answers);
+    const slow = await session("alice", () => new Promise(() => {}));
+    slow.say(initialize());
+    slow.say(call(2));
+    await until(() => budget.used > 3 * MIB);
+    await slow.server.stop();
+    expect(budget.used).toBe(0);
+    await pool.close();
+  });
+
+  test("of a line that isn't whole yet is counted, too, and one that there is no room for is an error", async () => {
+    const { pool, session, started, budget } = scene({ share: "app" }, () => undefined, {
+      total: 100 * MIB,
+      user: 2 * MIB,
+    });
+    const one = await session("alice");
+    one.say(initialize());
+    const [server] = started;
+    const part = (bytes: string): void => server?.print(Buffer.from(bytes));
+    part('{"jsonrpc":"2.0","id":1,"result":{"x":"');
+    part("y".repeat(MIB));
+    expect(budget.used).toBeGreaterThan(MIB / 2);
+    part("y".repeat(MIB));
+    part("y".repeat(MIB));
+    part('"}}\n');
+    await until(() => one.heard.length === 1);
+    expect(one.heard[0]).toMatchObject({ id: 1, error: { message: expect.stringContaining("no room for a line of") } });
+    expect(budget.used).toBe(0);
+    await pool.close();
+  });
+});
+
 test("a server that dies ends all its sessions, each after what it was told; the next one gets another", async () => {
   const { pool, session, started } = scene({ share: "app" });
   const gate = Promise.withResolvers<void>();
@@ -294,14 +369,14 @@ test("a server that hangs gets no new sessions once it was asked in vain; those 
     (message) => (hangs ? undefined : classic(message)),
   );
   const server: SharedServer = new SharedServer(process, {
-    ...{ onePerson: true, log, lingerMs: 1000, startTimeoutMs: 1000, probeMs: 20 },
+    ...{ onePerson: true, log, lingerMs: 1000, startTimeoutMs: 1000, probeMs: 20, budget: unbounded },
     onRetired: () => retired.resolve(),
   });
   server.era = "2025-11-25";
   const end = () =>
     new SharedEnd(server, {
       ...{ onStdout: () => {}, onePerson: true, eraOf: () => undefined, serverOf: () => server },
-      ...{ known: () => undefined, onUnknown: () => {} },
+      ...{ known: () => undefined, onUnknown: () => {}, budget: unbounded },
     });
   const first = end();
   first.write(Buffer.from(`${JSON.stringify({ jsonrpc: "2.0", ...initialize() })}\n`));
@@ -312,6 +387,19 @@ test("a server that hangs gets no new sessions once it was asked in vain; those 
   await retired.promise;
   expect(process.stopped).toBe(false);
   await server.stop();
+});
+
+test("a server that printed something and answers nobody gets no new sessions after start_timeout", async () => {
+  const { pool, session, started } = scene({ share: "user", limits: { startTimeout: 0.001 } }, () => undefined);
+  const one = await session();
+  one.say(initialize());
+  started[0]?.print(Buffer.from("listening on stdio\n"));
+  await Bun.sleep(5);
+  await one.server.stop();
+  const two = await session();
+  two.say(initialize());
+  expect(started).toHaveLength(2);
+  await pool.close();
 });
 
 test("without sessions it stays for the time that linger says", async () => {

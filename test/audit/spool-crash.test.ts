@@ -20,12 +20,12 @@ function shipped(spool: Spool, maxItems: number): { seq: number; uid: string }[]
   const all: { seq: number; uid: string }[] = [];
   let after: number | undefined;
   while (true) {
-    const { first, items } = spool.next(maxItems, 2000, after);
-    if (items.length === 0) return all;
-    items.forEach((item, i) => {
+    const { first, count, lines } = spool.next(maxItems, 2000, after);
+    if (count === 0) return all;
+    lines.split("\n").forEach((item, i) => {
       all.push({ seq: first + i, uid: (JSON.parse(item) as AuditEvent).uid });
     });
-    after = first + items.length - 1;
+    after = first + count - 1;
   }
 }
 

@@ -33,12 +33,20 @@ const segments = () =>
   readdirSync(directory)
     .filter((name) => name.endsWith(".jsonl"))
     .sort();
+/** The batch with its lines one by one. */
+function next(spool: Spool, ...asked: Parameters<Spool["next"]>): { first: number; items: string[] } {
+  const { first, count, lines } = spool.next(...asked);
+  const items = count === 0 ? [] : lines.split("\n");
+  expect(items).toHaveLength(count);
+  return { first, items };
+}
+
 /** Everything that waits, in batches of a few. */
 function everything(spool: Spool, maxItems = 7, maxBytes = 1000): string[] {
   const all: string[] = [];
   let after: number | undefined;
   while (true) {
-    const { first, items } = spool.next(maxItems, maxBytes, after);
+    const { first, items } = next(spool, maxItems, maxBytes, after);
     if (items.length === 0) return uids(all);
     all.push(...items);
     after = first + items.length - 1;
@@ -48,22 +56,22 @@ const refused = expect.objectContaining({ code: "unavailable" });
 
 test("events come out as they went in, whole and in order, until they are acknowledged", () => {
   const spool = open();
-  expect(spool.next(10, 1000)).toEqual({ first: 1, items: [] });
+  expect(next(spool, 10, 1000)).toEqual({ first: 1, items: [] });
   const written = [event("a", { arguments: { text: "é\n\u2028😀" } }), event("b"), event("c")];
   spool.append(written.slice(0, 2));
   spool.append(written.slice(2));
   spool.append([]);
-  const { first, items } = spool.next(10, 10_000);
+  const { first, items } = next(spool, 10, 10_000);
   expect([first, items.map(bare)]).toEqual([1, written]);
-  expect(spool.next(2, 10_000)).toEqual({ first: 1, items: items.slice(0, 2) });
-  expect(spool.next(10, 1).items).toHaveLength(1); // at least one, whatever its size
-  expect(uids(spool.next(10, 10_000, 2).items)).toEqual(["c"]);
+  expect(next(spool, 2, 10_000)).toEqual({ first: 1, items: items.slice(0, 2) });
+  expect(next(spool, 10, 1).items).toHaveLength(1); // at least one, whatever its size
+  expect(uids(next(spool, 10, 10_000, 2).items)).toEqual(["c"]);
   expect([spool.pending, spool.acked]).toEqual([3, 0]);
   spool.ack(2);
   spool.ack(1); // late
-  expect(spool.next(10, 10_000)).toEqual({ first: 3, items: items.slice(2) });
+  expect(next(spool, 10, 10_000)).toEqual({ first: 3, items: items.slice(2) });
   spool.ack(3);
-  expect([spool.next(10, 10_000), spool.pending]).toEqual([{ first: 4, items: [] }, 0]);
+  expect([next(spool, 10, 10_000), spool.pending]).toEqual([{ first: 4, items: [] }, 0]);
   spool.close();
 });
 
@@ -85,14 +93,14 @@ test("what is not acknowledged is there after a restart; numbers go on", () => {
   first.close();
   const second = open();
   second.append([event("d")]);
-  expect(second.next(1, 1000).first).toBe(2);
+  expect(next(second, 1, 1000).first).toBe(2);
   expect(everything(second)).toEqual(["b", "c", "d"]);
   second.ack(4);
   second.close();
   const third = open();
-  expect(third.next(9, 1000)).toEqual({ first: 5, items: [] });
+  expect(next(third, 9, 1000)).toEqual({ first: 5, items: [] });
   third.append([event("e")]);
-  expect(third.next(9, 1000).first).toBe(5);
+  expect(next(third, 9, 1000).first).toBe(5);
   third.close();
 });
 
@@ -168,7 +176,7 @@ describe("the chain", () => {
     for (const uid of "cdefg") spool.append([event(uid)]);
     expect(segments().length).toBeGreaterThan(2);
     const lines: string[] = [];
-    for (let after = 0; after < 7; after = lines.length) lines.push(...spool.next(99, 99_999, after).items);
+    for (let after = 0; after < 7; after = lines.length) lines.push(...next(spool, 99, 99_999, after).items);
     let prev = GENESIS;
     for (const [i, line] of lines.entries()) {
       expect(JSON.parse(line)).toMatchObject({ chain: "boot-1", n: i + 1, prev });
@@ -182,12 +190,12 @@ describe("the chain", () => {
     expect(first.previous).toBeUndefined();
     first.begin();
     first.append([event("a"), event("b")]);
-    const last = first.next(9, 9999).items.at(-1) ?? "";
+    const last = next(first, 9, 9999).items.at(-1) ?? "";
     first.ack(3);
     first.close();
     const second = open({ chain: "boot-2", agent: "web-1" });
     second.begin();
-    const [begin] = ends(second.next(9, 9999).items);
+    const [begin] = ends(next(second, 9, 9999).items);
     expect(begin).toMatchObject({ event: "audit.chain.start", agent: "web-1", chain: "boot-2", n: 1, prev: GENESIS });
     expect(begin?.details).toEqual({ previous: { chain: "boot-1", n: 3, hash: hashLine(last) } });
     second.close();
@@ -198,7 +206,7 @@ describe("the chain", () => {
     spool.append([event("a")]);
     expect(() => spool.append([event("x".repeat(3000))])).toThrow(refused);
     spool.append([event("b")]);
-    expect(ends(spool.next(9, 9999).items).map(({ n }) => n)).toEqual([1, 2]);
+    expect(ends(next(spool, 9, 9999).items).map(({ n }) => n)).toEqual([1, 2]);
     spool.close();
   });
 });
@@ -210,7 +218,7 @@ describe("drop_oldest", () => {
     expect(spool.bytes).toBeLessThanOrEqual(16_000);
     const lines: string[] = [];
     for (let after: number | undefined; ; ) {
-      const { first, items } = spool.next(50, 99_999, after);
+      const { first, items } = next(spool, 50, 99_999, after);
       if (items.length === 0) break;
       lines.push(...items);
       after = first + items.length - 1;
@@ -230,12 +238,12 @@ describe("drop_oldest", () => {
   test("a boot drops what the one before it left, under its name", () => {
     const first = open({ chain: "boot-1" });
     for (let i = 1; i <= 20; i++) first.append([event(`${i}`)]);
-    const hash = hashLine(first.next(99, 99_999).items.at(-1) ?? "");
+    const hash = hashLine(next(first, 99, 99_999).items.at(-1) ?? "");
     first.ack(5);
     first.close();
     const second = open({ maxBytes: 4_000, segmentBytes: 1000, onFull: "drop_oldest", chain: "boot-2" });
     second.append([event("new")]);
-    const [gap, added] = second.next(99, 99_999).items.map((line) => JSON.parse(line) as AuditEvent);
+    const [gap, added] = next(second, 99, 99_999).items.map((line) => JSON.parse(line) as AuditEvent);
     expect(gap?.details).toEqual({ reason: "spool_full", chain: "boot-1", from: 6, to: 20, hash });
     expect(added).toMatchObject({ uid: "new", chain: "boot-2", n: 2 });
     second.close();
@@ -313,12 +321,12 @@ describe("sync", () => {
       const spool = open({ syncMs: 0, segmentBytes: 300 });
       for (let i = 0; i < 10; i++) spool.append([event(`${round}.${i}`)]);
       if (round % 2 === 0) await new Promise((resolve) => setTimeout(resolve, round % 3));
-      spool.ack(spool.next(1, 1).first + (round % 5));
+      spool.ack(next(spool, 1, 1).first + (round % 5));
       if (round % 3 === 0) await new Promise(setImmediate);
       spool.close();
       spool.close();
       expect(() => spool.append([event("late")])).toThrow(refused);
-      expect(spool.next(10, 1000).items).toEqual([]);
+      expect(next(spool, 10, 1000).items).toEqual([]);
     }
     const spool = open();
     expect(everything(spool).length).toBe(spool.pending);
@@ -387,7 +395,7 @@ describe("after a loss of power", () => {
     expect(logged.join()).toContain("spool.spoilt");
     expect(everything(spool)).toEqual(["u1", "u2", "u6", "u7", "u8", "u9", "u10"]);
     spool.append([event("new")]);
-    spool.ack(spool.next(100, 1e6).first + 1);
+    spool.ack(next(spool, 100, 1e6).first + 1);
     expect(everything(spool)).toEqual(["u6", "u7", "u8", "u9", "u10", "new"]);
     spool.close();
   });
@@ -396,7 +404,7 @@ describe("after a loss of power", () => {
     open().close();
     writeFileSync(join(directory, name), "\0\0\0\0\n");
     const spool = open();
-    expect(spool.next(10, 1000).items).toEqual([]);
+    expect(next(spool, 10, 1000).items).toEqual([]);
     expect(spool.pending).toBe(0);
     spool.append([event("a")]);
     expect(everything(spool)).toEqual(["a"]);
@@ -412,7 +420,7 @@ describe("after a loss of power", () => {
     for (const segment of segments()) rmSync(join(directory, segment));
     const spool = open();
     spool.append([event("new")]);
-    expect(spool.next(9, 1000)).toMatchObject({ first: 11, items: [expect.stringContaining('"new"')] });
+    expect(next(spool, 9, 1000)).toMatchObject({ first: 11, items: [expect.stringContaining('"new"')] });
     spool.close();
   });
 

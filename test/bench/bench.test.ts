@@ -18,7 +18,7 @@ describe.skipIf(!here)("a run", () => {
 
   beforeAll(async () => {
     const parts = "--only=start,sequential,pipelined,sizes,progress,cpu,sessions,relay";
-    const options = ["--quick", "--tiny", parts, "--contenders=direct,floor,mcpgate", `--results=${file}`];
+    const options = ["--quick", "--tiny", parts, "--contenders=direct,floor,runtime,mcpgate", `--results=${file}`];
     const env = { PATH: process.env.PATH ?? "", TMPDIR: dir, HOME: "/nonexistent" };
     ended = await runCommand([process.execPath, join(ROOT, "bench/bench.ts"), ...options], { env, cwd: dir });
     if (ended.code === 0) report = JSON.parse(readFileSync(file, "utf8"));
@@ -45,7 +45,11 @@ describe.skipIf(!here)("a run", () => {
     expect(new Set(ids).size).toBe(ids.length);
     for (const { id, cells } of report.rows) {
       const roles = /^cpu-\w+-(client|proxy|agent)$/.test(id);
-      const names = [...(roles ? [] : ["direct"]), ...(id.startsWith("sessions-") ? [] : ["floor"]), "mcpgate"];
+      const names = [
+        ...(roles ? [] : ["direct"]),
+        ...(id.startsWith("sessions-") ? [] : ["floor", "floor in Bun"]),
+        "mcpgate",
+      ];
       expect([id, Object.keys(cells)]).toEqual([id, names]);
       for (const [name, cell] of Object.entries(cells)) {
         if ("failed" in cell) throw new Error(`${id}: ${name}: ${cell.failed}`);

@@ -1,10 +1,9 @@
 /** What the admin commands ask the proxy, and what they print. */
 import { describe, expect, test } from "bun:test";
-import { mkdtemp, rm, stat } from "node:fs/promises";
+import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse } from "yaml";
-import { parseConfig } from "../../src/config/parse.ts";
 import { Failure } from "../../src/errors.ts";
 import { capture, fakeApi } from "./capture.ts";
 
@@ -17,7 +16,9 @@ const token = {
   expires_at: "2026-11-23T05:30:00.000Z",
   created_by: "uid:0",
 };
-const made = { token: "Zm9vYmFy", ...token, public_addr: "mcpgate.example.com:443", ca_pin: pin };
+const keyPin = "sha256//XAPbwUZk3AtgmCCC5oN7ei30Np+oJ9R4Q+88l3J0/Jo=";
+const trust = { public_addr: "mcpgate.example.com:443", ca_pin: pin, key_pin: keyPin };
+const made = { token: "Zm9vYmFy", ...token, ...trust };
 
 describe("tokens", () => {
   test("add --format=text prints the token and a newline", async () => {
@@ -43,63 +44,50 @@ describe("tokens", () => {
 The join token: Zm9vYmFy
 It expires in 30 minutes, at 2026-11-23 05:30:00 UTC.
 
-Run this as root on the host that is to run MCP servers:
+Run this on the host that is to run MCP servers:
 
-(umask 077; set -C; cat >/etc/mcpgate.yaml) <<'EOF' && mcpgate agent start
-version: v1
-mcpgate:
-  proxy_server: "mcpgate.example.com:443"
-  ca_pin: ${pin}
-  join_params: {method: token, token_name: "Zm9vYmFy"}
-app_service:
-  enabled: true
-  apps:
-    - name: demo
-      description: the MCP server that mcpgate brings along
-      labels: {env: demo}
-      mcp:
-        command: mcpgate
-        args: ["demo-server"]
-        run_as_host_user: nobody
-EOF
+t=$(mktemp) && printf '%s\\n' 'Zm9vYmFy' >"$t" && curl -fsS --tlsv1.2 -k --pinnedpubkey '${keyPin}' 'https://mcpgate.example.com/scripts/install.sh' | sudo bash -s -- --token="$t"
+
+It installs mcpgate from this proxy, writes /etc/mcpgate.yaml and starts the agent, now and at each boot.
+Or, as root on a host that has mcpgate already:
+
+t=$(mktemp) && printf '%s\\n' 'Zm9vYmFy' >"$t" && mcpgate agent configure --proxy=mcpgate.example.com:443 --token="$t" --ca-pin=${pin} -o /etc/mcpgate.yaml && mcpgate agent start
 
 Then put your own MCP servers in the place of the app "demo" in /etc/mcpgate.yaml.
 Once it has joined, the agent has a key of its own and needs the token no more.
 `);
   });
 
-  test("the configuration in it loads, also where there is no pin", async () => {
-    const { ca_pin: _, ...web } = made;
-    for (const answer of [made, web]) {
-      const { stdout } = await run("tokens add --type=app", fakeApi(answer).api);
-      const text = /<<'EOF'.*?\n(.*?)^EOF$/ms.exec(stdout)?.[1] ?? "";
-      const file = { file: "/etc/mcpgate.yaml", shownAs: "it", uid: 0, defaultDataDir: () => "/var/lib/mcpgate" };
-      const config = parseConfig(text, file);
-      expect(config.proxyServer).toEqual({ host: "mcpgate.example.com", port: 443 });
-      expect(config.join).toEqual({ method: "token", tokenName: "Zm9vYmFy" });
-      expect(config.caPin).toBe("ca_pin" in answer ? pin : undefined);
-      expect(config.app?.apps.map(({ mcp }) => mcp)).toEqual([
-        { command: "mcpgate", args: ["demo-server"], runAsHostUser: "nobody" },
-      ]);
-    }
+  test("with a certificate of the public web, curl checks it as any other", async () => {
+    const { ca_pin: _, key_pin: __, ...web } = { ...made, public_addr: "[2001:db8::1]:8443" };
+    const { stdout } = await run("tokens add --type=app", fakeApi(web).api);
+    expect(stdout).toContain("curl -fsS -g --tlsv1.2 'https://[2001:db8::1]:8443/scripts/install.sh' | sudo bash");
+    expect(stdout).toContain('agent configure --proxy=[2001:db8::1]:8443 --token="$t" -o /etc/mcpgate.yaml');
+    expect(stdout).not.toMatch(/ -k | --insecure/);
   });
 
-  test("the command in it keeps a file that is there, and makes a private one where there is none", async () => {
+  test("the lines in it keep the token out of every argument list, in a file for its owner alone", async () => {
     const { stdout } = await run("tokens add --type=app", fakeApi(made).api);
-    const script = /^\(umask.*?^EOF$/ms.exec(stdout)?.[0] ?? "";
     const dir = await mkdtemp(join(tmpdir(), "mcpgate-tokens-"));
     try {
-      const shell = script
-        .replace("/etc/mcpgate.yaml", join(dir, "mcpgate.yaml"))
-        .replace("mcpgate agent start", "echo started");
-      const first = Bun.spawnSync(["sh", "-c", shell]);
-      expect(first.stdout.toString()).toBe("started\n");
-      expect((await stat(join(dir, "mcpgate.yaml"))).mode & 0o777).toBe(0o600);
-      await Bun.write(join(dir, "mcpgate.yaml"), "mine\n");
-      const second = Bun.spawnSync(["sh", "-c", shell]);
-      expect(second.stdout.toString()).toBe("");
-      expect(second.exitCode).not.toBe(0);
-      expect(await Bun.file(join(dir, "mcpgate.yaml")).text()).toBe("mine\n");
+      for (const name of ["curl", "sudo", "mcpgate"]) {
+        const script = `#!/bin/sh\necho "${name} $*" >>'${dir}/argv'\n`;
+        await writeFile(join(dir, name), script, { mode: 0o755 });
+      }
+      for (const shell of ["sh", "bash"]) {
+        for (const line of stdout.split("\n").filter((each) => each.startsWith("t="))) {
+          const env = { PATH: `${dir}:${process.env.PATH}`, TMPDIR: dir };
+          expect(Bun.spawnSync([shell, "-c", `umask 0\n${line}`], { env }).exitCode).toBe(0);
+        }
+      }
+      const argv = await readFile(join(dir, "argv"), "utf8");
+      expect(argv).toMatch(/^curl .*^sudo bash -s -- --token=\/.*^mcpgate agent configure .*^mcpgate agent start$/ms);
+      expect(argv).not.toContain("Zm9vYmFy");
+      const files = [...new Set([...argv.matchAll(/--token=(\S+)/g)].map(([, file = ""]) => file))];
+      expect(files).toHaveLength(4);
+      for (const file of files) {
+        expect([await readFile(file, "utf8"), (await stat(file)).mode & 0o777]).toEqual(["Zm9vYmFy\n", 0o600]);
+      }
     } finally {
       await rm(dir, { recursive: true });
     }
@@ -108,9 +96,9 @@ Once it has joined, the agent has a key of its own and needs the token no more.
   test("ls", async () => {
     const { stdout, stderr } = await run("tokens ls", fakeApi({ tokens: [token] }).api);
     expect(stdout).toBe(`\
-ID               Type Expiry Time (UTC)   Created By
----------------- ---- ------------------- ----------
-0123456789abcdef app  2026-11-23 05:30:00 uid:0
+ID               Type Method Expiry Time (UTC)   Created By
+---------------- ---- ------ ------------------- ----------
+0123456789abcdef app  token  2026-11-23 05:30:00 uid:0
 `);
     expect(stderr).toBe("");
   });
@@ -118,7 +106,7 @@ ID               Type Expiry Time (UTC)   Created By
   test("ls of nothing: an empty table, an empty list, and a word to people only", async () => {
     expect(await run("tokens ls", fakeApi({ tokens: [] }).api)).toEqual({
       exitCode: 0,
-      stdout: "ID Type Expiry Time (UTC) Created By\n-- ---- ----------------- ----------\n",
+      stdout: "ID Type Method Expiry Time (UTC) Created By\n-- ---- ------ ----------------- ----------\n",
       stderr: "mcpgate: no active tokens\n",
     });
     expect(await run("tokens ls --format=json", fakeApi({ tokens: [] }).api)).toEqual({
@@ -147,8 +135,7 @@ describe("users", () => {
     ...alice,
     invite_url: "https://mcpgate.example.com:443/web/invite#c29tZQ",
     invite_expires_at: "2026-11-23T06:00:00.000Z",
-    public_addr: "mcpgate.example.com:443",
-    ca_pin: pin,
+    ...trust,
   };
 
   test("add prints the invite", async () => {
@@ -163,6 +150,11 @@ https://mcpgate.example.com:443/web/invite#c29tZQ
 
 The user runs:
   mcpgate client accept-invite 'https://mcpgate.example.com:443/web/invite#c29tZQ' --ca-pin=${pin}
+
+Who has no mcpgate yet installs it first, on Linux or macOS:
+  curl -fsS --tlsv1.2 -k --pinnedpubkey '${keyPin}' 'https://mcpgate.example.com/scripts/install.sh' | bash
+or on Windows, in PowerShell:
+  $f = "$env:TEMP\\mcpgate-install.ps1"; curl.exe -fsS --tlsv1.2 -k --pinnedpubkey '${keyPin}' 'https://mcpgate.example.com/scripts/install.ps1' -o $f; if ($?) { powershell -ExecutionPolicy Bypass -File $f }
 
 NOTE: Make sure mcpgate.example.com:443 points at an mcpgate proxy which users can access.
 `);

@@ -16,9 +16,9 @@ Commands:
   proxy     decide who reaches what, relay, keep the audit log
   tokens    join tokens, with which agents join
   users     users and the roles they have
-  create    create roles and locks from a file
-  get       print roles and locks as documents
-  rm        remove a role or a lock
+  create    create roles, locks, tokens and apps from a file
+  get       print roles, locks, tokens and apps as documents
+  rm        remove a role, a lock, a token or an app
   roles     what roles allow
   can       tell whether a user may do something, and why
   locks     shut out users, roles, apps and agents, at once
@@ -26,6 +26,9 @@ Commands:
   agents    the agents that have joined
   sessions  live sessions
   audit     the audit log
+  config    configuration files
+  install   make this program a service of its host
+  doctor    find what is wrong on this host, and what mends it
   version   print the version
 
 The proxy, the agent and the admin commands read /etc/mcpgate.yaml, or what --config=FILE or MCPGATE_CONFIG names.
@@ -192,10 +195,11 @@ offer this host's MCP servers
 Usage: mcpgate agent COMMAND
 
 Commands:
-  start   run the agent in the foreground
-  status  show what the agent on this host does
-  check   start each app, and say what is wrong
-  pin     install the packages of npx and uvx apps once, and run those copies
+  start      run the agent in the foreground
+  status     show what the agent on this host does
+  check      start each app, and say what is wrong
+  configure  print or write a configuration for an agent
+  pin        install the packages of npx and uvx apps once, and run those copies
 
 \`mcpgate agent COMMAND --help\` tells more about one.
 `,
@@ -294,7 +298,8 @@ decide who reaches what, relay, keep the audit log
 Usage: mcpgate proxy COMMAND
 
 Commands:
-  start  run the proxy in the foreground
+  start      run the proxy in the foreground
+  configure  print or write a configuration for a proxy
 
 \`mcpgate proxy COMMAND --help\` tells more about one.
 `,
@@ -340,7 +345,7 @@ Agents join with it until it expires; what has joined stays. The proxy keeps its
 Options:
   --type=app               what joins with it (required)
   --ttl=30m                how long it is good for (30m unless given)
-  --format=text|json|yaml  text: the token and nothing else; without it, also what to run on the host
+  --format=text|json|yaml  text: the token and nothing else; without it, also the line that sets up a host
   -c, --config=FILE        configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
   -h, --help               show this text
 
@@ -479,7 +484,7 @@ Options:
 `,
 
   create: `\
-create roles and locks from a file
+create roles, locks, tokens and apps from a file
 
 Usage: mcpgate create --file=FILE [options]
 
@@ -496,14 +501,15 @@ Examples:
 `,
 
   get: `\
-print roles and locks as documents
+print roles, locks, tokens and apps as documents
 
 Usage: mcpgate get KIND[/NAME] [options]
 
 Arguments:
-  KIND[/NAME]  role or lock, or role/NAME
+  KIND[/NAME]  role, lock, token or app, or role/NAME
 
 Options:
+  -v, --verbose       of apps also what agents make of them
   --format=yaml|json  either can be given to \`mcpgate create -f\` (default yaml)
   -c, --config=FILE   configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
   -h, --help          show this text
@@ -511,15 +517,16 @@ Options:
 Examples:
   mcpgate get role
   mcpgate get role/mcp-user --format=json
+  mcpgate get apps --verbose
 `,
 
   rm: `\
-remove a role or a lock
+remove a role, a lock, a token or an app
 
 Usage: mcpgate rm KIND/NAME [options]
 
 Arguments:
-  KIND/NAME  role/NAME or lock/NAME
+  KIND/NAME  role/NAME, lock/NAME, token/NAME or app/NAME
 
 Options:
   -c, --config=FILE  configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
@@ -878,6 +885,154 @@ Options:
 Examples:
   mcpgate audit verify
   mcpgate audit verify --format=json >verified.json
+`,
+
+  "agent configure": `\
+print or write a configuration for an agent
+
+Usage: mcpgate agent configure --proxy=HOST:PORT --token=FILE [options]
+
+The configuration of an agent with one app, to go on from. A file that is there already stays as it is. The token is
+not in it, and not on the command line: FILE is looked into when the agent joins for the first time.
+
+Options:
+  --proxy=HOST:PORT        the proxy's public address (required)
+  --token=FILE             the file with the join token (required)
+  --ca-pin=sha256:…        the pin of the proxy's own CA
+  --app=NAME               the first app; the demo's unless given
+  --command=COMMAND        what starts the app's server
+  --arg=ARG                an argument for it; once for each: --arg=-y --arg=PACKAGE
+  --run-as-host-user=USER  the account that the server runs under
+  --description=TEXT       what the app is, for people
+  --label=KEY=VALUE        a label; may be repeated
+  -o, --output=FILE        write it to a new file; one that is there stays as it is. Printed unless given
+  -h, --help               show this text
+
+Examples:
+  mcpgate agent configure --proxy=mcpgate.example.com:443 --token=/tmp/mcpgate-token -o /etc/mcpgate.yaml
+  mcpgate agent configure --proxy=p.example.com --token=/tmp/t --app=pg --command=npx --arg=-y --arg=PACKAGE
+`,
+
+  "proxy configure": `\
+print or write a configuration for a proxy
+
+Usage: mcpgate proxy configure --public-addr=HOST:PORT [options]
+
+The configuration of a proxy, to go on from. A file that is there already stays as it is.
+
+Options:
+  --public-addr=HOST:PORT      what agents and clients dial (port 443 unless given) (required)
+  --listen-addr=HOST:PORT      where the proxy listens (0.0.0.0, and the public port, unless given)
+  --cluster-name=CLUSTER-NAME  what people see (the public host unless given)
+  --cert-file=FILE             a certificate of the public web; else the proxy makes its own, with a CA
+  --key-file=FILE              the certificate's key
+  -o, --output=FILE            write it to a new file; one that is there stays as it is. Printed unless given
+  -h, --help                   show this text
+
+Examples:
+  sudo mcpgate proxy configure --public-addr=mcpgate.example.com:443 -o /etc/mcpgate.yaml
+`,
+
+  config: `\
+configuration files
+
+Usage: mcpgate config COMMAND
+
+Commands:
+  check   tell all that is wrong with one
+  schema  print a JSON Schema for editors
+
+\`mcpgate config COMMAND --help\` tells more about one.
+`,
+
+  "config check": `\
+tell all that is wrong with one
+
+Usage: mcpgate config check [FILE] [options]
+
+Tells all that is wrong with a configuration file, with places, and what in it may not be meant so. It changes nothing
+and asks nobody; \`mcpgate agent check\` starts the apps, too. Exit code 2 when something is wrong.
+
+Arguments:
+  FILE  MCPGATE_CONFIG, else /etc/mcpgate.yaml, unless given
+
+Options:
+  --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -h, --help               show this text
+
+Examples:
+  mcpgate config check
+  mcpgate config check agent.yaml --format=json
+`,
+
+  "config schema": `\
+print a JSON Schema for editors
+
+Usage: mcpgate config schema [options]
+
+A JSON Schema (draft 7), with which editors check and complete such files, for instance with a first line of
+# yaml-language-server: $schema=mcpgate.schema.json
+
+Options:
+  --kind=config|role|lock|token|app  a configuration, or documents for \`mcpgate create -f\` (default config)
+  -h, --help                         show this text
+
+Examples:
+  mcpgate config schema >mcpgate.schema.json
+  mcpgate config schema --kind=role
+`,
+
+  install: `\
+make this program a service of its host
+
+Usage: mcpgate install COMMAND
+
+Commands:
+  systemd  print or write a unit for systemd
+
+\`mcpgate install COMMAND --help\` tells more about one.
+`,
+
+  "install systemd": `\
+print or write a unit for systemd
+
+Usage: mcpgate install systemd [options]
+
+A unit for systemd (version 247 or later) that keeps the service running from the start of the host on: watched,
+restarted, and kept from what it does not need. The configuration is looked into for paths and times: where they
+change later, make the unit anew. An agent that is not root runs all of its servers under its own account.
+
+Options:
+  --for=agent|proxy  which service; what the configuration enables unless given
+  --user=NAME        its account (agent: root, to become each server's; proxy: one of systemd's making)
+  -o, --output=FILE  write it to a new file; one that is there stays as it is. Printed unless given
+  -c, --config=FILE  configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help         show this text
+
+Examples:
+  sudo mcpgate install systemd -o /etc/systemd/system/mcpgate.service && sudo systemctl enable --now mcpgate
+  mcpgate install systemd --for=proxy --config=/etc/mcpgate-proxy.yaml
+`,
+
+  doctor: `\
+find what is wrong on this host, and what mends it
+
+Usage: mcpgate doctor [options]
+
+Looks at what is set up on this host (a login, an agent, a proxy) and at the way to the proxy as it is really
+gone: name, connection, certificate and pin, release, clock, WebSocket and pings, through HTTP proxies and load
+balancers; disk, permissions, the identity and whether the proxy still knows it, systemd. Each finding comes with
+what mends it. Changes nothing, and ends within a minute. Exit code 1 when something is wrong.
+
+Options:
+  --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -c, --config=FILE        configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
+  -h, --help               show this text
+
+Examples:
+  mcpgate doctor
+  sudo mcpgate doctor
+  mcpgate doctor --format=json
 `,
 
   version: `\

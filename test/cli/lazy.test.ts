@@ -29,7 +29,9 @@ test("client connect loads nothing of the proxy, the agent, the store or the con
   const loaded = await loadedBy([...start, "cli/client-connect.ts", "client/state.ts", "client/connect.ts"]);
   expect(loaded).toContain("citty");
   expect([...loaded].filter((name) => /^(proxy|agent|store|demo|gate)\//.test(name))).toEqual([]);
-  expect([...loaded].filter((name) => /^(hono|kysely|yaml|re2js|@peculiar|reflect-metadata)/.test(name))).toEqual([]);
+  expect(
+    [...loaded].filter((name) => /^(hono|kysely|yaml|re2js|@peculiar|reflect-metadata|@opentelemetry)/.test(name)),
+  ).toEqual([]);
   expect(loaded).not.toContain("config/load.ts");
 });
 

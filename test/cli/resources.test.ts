@@ -49,6 +49,30 @@ describe("create", () => {
     expect(calls).toEqual([{ method: "PUT", path: "/v1/api/roles/a%20b", body: role("a b") }]);
   });
 
+  test("a join token; one whose name is the secret has it in no address", async () => {
+    const document = (name: string) => ({ kind: "token", version: "v2", metadata: { name }, spec: { roles: ["App"] } });
+    const secret = "0123456789abcdef0123456789abcdef";
+    const { api, calls } = fakeApi(stored("aws"), stored("aws", false), stored("0123456789abcdef"));
+    const aws = JSON.stringify(document("aws"));
+    await capture(["create", "-f", "-"], { api, stdin: aws });
+    await capture(["create", "-f", "-", "--force"], { api, stdin: aws });
+    const { stdout } = await capture(["create", "-f", "-", "--force"], {
+      api,
+      stdin: JSON.stringify(document(secret)),
+    });
+    expect(stdout).toBe('token "0123456789abcdef" has been created\n');
+    expect(calls.map(({ method, path }) => [method, path])).toEqual([
+      ["POST", "/v1/api/tokens/documents"],
+      ["PUT", "/v1/api/tokens/documents/aws"],
+      ["POST", "/v1/api/tokens/documents"],
+    ]);
+    for (const verb of ["get", "rm"]) {
+      const { exitCode, stderr } = await capture([verb, `token/${secret}`], { api });
+      expect([exitCode, stderr]).toEqual([2, expect.stringContaining("that is a secret token, which has no document")]);
+    }
+    expect(calls).toHaveLength(3);
+  });
+
   test("what is there stays without it", async () => {
     const path = await file(`# first\n${JSON.stringify(role("a"))}\n`);
     const { api } = fakeApi(new Failure("already_exists", "there is a role a already"));
@@ -73,8 +97,8 @@ describe("create", () => {
     ["", "FILE: holds no document", "for an example: mcpgate get role/mcp-user"],
     ["kind: [\n", "FILE:2:1: flow sequence in block collection must be sufficiently indented and end with a ]", ""],
     ["kind: rle\n", `FILE:1:1: kind: "rle" can't be created`, "did you mean: kind: role"],
-    ["kind: app\n", `FILE:1:1: kind: "app" can't be created`, "known: kind: role, kind: lock"],
-    ["kind: role\n---\n- 3\n", "FILE:3:3: kind: is required", "known: kind: role, kind: lock"],
+    ["kind: vm\n", `FILE:1:1: kind: "vm" can't be created`, "known: kind: role, kind: lock, kind: token, kind: app"],
+    ["kind: role\n---\n- 3\n", "FILE:3:3: kind: is required", "known: kind: role, kind: lock, kind: token, kind: app"],
   ];
   for (const [text, error, hint] of broken) {
     test(`nothing is created of ${JSON.stringify(text)}`, async () => {

@@ -36,7 +36,7 @@ describe("proxy start", () => {
       services: {
         startProxy: async ({ config }) => {
           seen.config = config;
-          return { ready, closed: never(), reload: never, stop: async () => void seen.stops++ };
+          return { ready, closed: never(), reload: never, alive: never, stop: async () => void seen.stops++ };
         },
       },
     });
@@ -80,6 +80,7 @@ describe("proxy start", () => {
           ready: { address: "a.test:1", publicAddr: "a.test:1" },
           closed: never(),
           reload: never,
+          alive: never,
           stop: async () => void order.push("stop"),
         }),
       },

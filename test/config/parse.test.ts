@@ -263,7 +263,7 @@ const wrong: [what: string, text: string, error: string, hint?: string][] = [
     "a key with a dot",
     "mcpgate: {a.b: 1}\n",
     'F:1:11: mcpgate["a.b"]: unknown key',
-    "keys here: data_dir, log, proxy_server, join_params, ca_pin",
+    "keys here: data_dir, diag_addr, log, nodename, proxy_server, join_params, ca_pin",
   ],
   // values
   ["a list for a mapping", "mcpgate: []\n", "F:1:10: mcpgate: expected a mapping (key: value), got a list"],
@@ -301,8 +301,14 @@ const wrong: [what: string, text: string, error: string, hint?: string][] = [
   ],
   [
     "a join method",
-    "mcpgate: {join_params: {method: iam, token_name: x}}\n",
-    'F:1:33: mcpgate.join_params.method: expected token, got "iam"',
+    "mcpgate: {join_params: {method: gcp, token_name: x}}\n",
+    'F:1:33: mcpgate.join_params.method: expected token, iam, ec2, got "gcp"',
+  ],
+  [
+    "a file where a name belongs",
+    "teleport: {join_params: {method: iam, token_name: /tmp/token}}\n",
+    "F:1:51: teleport.join_params.token_name: is to be a token's name where the method is iam",
+    "what metadata.name says in the token's document, like token_name: my-aws-hosts",
   ],
   [
     "no token",

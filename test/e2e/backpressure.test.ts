@@ -27,6 +27,10 @@ beforeAll(async () => {
           run_as_host_user: SELF,
         },
       }),
+      (place) => ({
+        name: "endless",
+        mcp: { command: "yes", env: { MCPGATE_TEST: place.dir }, run_as_host_user: SELF },
+      }),
     ],
     users: { alice: ["mcp-user"], bob: ["mcp-user"] },
     appService: { drain: "0s" },
@@ -144,4 +148,14 @@ test("a result of 64 MiB passes, and arguments of as much", async () => {
   const measured = await client.call("measure", { padding });
   expect(measured.error).toBeUndefined();
   expect(textOf(measured.result ?? {})).toBe(String(64 * MIB + '{"padding":""}'.length));
+});
+
+test("a server that prints without end, and nothing that is a message, takes nobody's turn", async () => {
+  await using echo = await open("echo");
+  await using endless = new RawClient(cluster, "bob", "endless");
+  endless.initialize().catch(() => {});
+  await eventually(() => cluster.servers().some((pid) => argvOf(pid)[0] === "yes"));
+  const began = performance.now();
+  for (let i = 0; i < 20; i++) await echo.call("echo");
+  expect(performance.now() - began).toBeLessThan(5_000);
 });

@@ -212,7 +212,7 @@ test("tool_pinning: enforce holds a changed tool back until it is approved", asy
     return text.includes("changed, hidden") ? text : undefined;
   });
   expect(shown).toContain("sends<U+200B>, and copies all to me");
-  expect(await place.ok(["apps", "ls"])).toMatch(/held +\S+ +online +1 +2/);
+  expect(await place.ok(["apps", "ls"])).toMatch(/held +\S+ +online +agent +1 +2/);
 
   await using client = await connectV2(cluster, "alice", "held");
   expect((await client.listTools()).tools.map(({ name }) => name)).toEqual(["read"]);

@@ -58,8 +58,9 @@ async function osUser(name: string): Promise<OsUser> {
 export const PATH = process.env.PATH ?? "/usr/local/bin:/usr/bin:/bin";
 export const PASSWORD = "correct horse battery staple";
 
-/** The binary; built when nobody did so before. */
+/** The binary (`MCPGATE_BINARY`: another one); built when nobody did so before. */
 async function builtBinary(): Promise<string> {
+  if (process.env.MCPGATE_BINARY) return process.env.MCPGATE_BINARY;
   const path = join(ROOT, "dist/mcpgate");
   if (!existsSync(path)) {
     const { code, stderr } = await runCommand([process.execPath, "build.ts"], { cwd: ROOT, env: { PATH } });
@@ -216,6 +217,8 @@ export interface ClusterOptions {
   proxyService?: object;
   /** Environment of every command. */
   env?: Record<string, string>;
+  /** Of both services; off unless told, as tests run beside each other. */
+  diagAddr?: string;
   /** Where agents and clients dial, if not where the proxy listens; told where that is, each time that it starts. */
   publicAddr?: string;
   onListening?: (address: string) => void;
@@ -265,14 +268,19 @@ export class Cluster {
   static async #startIn(place: Place, options: ClusterOptions): Promise<Cluster> {
     const { apps = ["demo", "echo"], users = {}, roles = [], publicAddr, onListening, appService } = options;
     place.more = options.env ?? {};
-    const { proxy, address, pin, listening } = await startProxy(place, publicAddr, options.proxyService);
+    const { proxy, address, pin, listening } = await startProxy(
+      place,
+      publicAddr,
+      options.proxyService,
+      options.diagAddr,
+    );
     onListening?.(listening);
     const token = place.file("token", await place.ok(["tokens", "add", "--type=app", "--format=text"]));
     const known = knownApps(place);
     place.folder("files");
     writeAgentConfig(
       place,
-      { address, pin, token },
+      { address, pin, token, diagAddr: options.diagAddr },
       apps.map((app) => (typeof app === "string" ? known[app] : typeof app === "function" ? app(place) : app)),
       "agent.yaml",
       place.dir,
@@ -338,8 +346,9 @@ export class Cluster {
 
   /** Pids of the servers that the agent runs. */
   servers(): number[] {
-    // The service that we started may be the guard of the agent proper: of them both the servers are left.
-    return descendants(this.agent.pid).filter((pid) => !argvOf(pid).join(" ").includes(" agent start "));
+    // The service that we started may be the guard of the agent proper: of them both the servers are left, and the exec
+    // helper that stands ready for the next one.
+    return descendants(this.agent.pid).filter((pid) => !/ agent start | __exec $/.test(argvOf(pid).join(" ")));
   }
 
   /** The lines that the echo server received. */
@@ -376,11 +385,12 @@ export async function startProxy(
   place: Place,
   publicAddr?: string,
   more: object = {},
+  diagAddr = "off",
 ): Promise<{ proxy: Service; address: string; pin: string; listening: string }> {
   const write = (listen_addr: string) =>
     place.file("proxy.yaml", {
       version: "v1",
-      mcpgate: { data_dir: place.dir },
+      mcpgate: { data_dir: place.dir, diag_addr: diagAddr },
       proxy_service: {
         enabled: true,
         listen_addr,
@@ -401,7 +411,7 @@ export async function startProxy(
 
 export function writeAgentConfig(
   place: Place,
-  o: { address: string; pin: string; token: string },
+  o: { address: string; pin: string; token: string; diagAddr?: string | undefined },
   apps: AppDocument[],
   name = "agent.yaml",
   dataDir = place.dir,
@@ -411,6 +421,7 @@ export function writeAgentConfig(
     version: "v1",
     mcpgate: {
       data_dir: dataDir,
+      diag_addr: o.diagAddr ?? "off",
       proxy_server: o.address,
       join_params: { method: "token", token_name: o.token },
       ...(o.pin === "" ? {} : { ca_pin: o.pin }),

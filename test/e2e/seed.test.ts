@@ -75,7 +75,7 @@ describe("step 1: the agent", () => {
     const [, token = ""] = /^The join token: (\S+)$/m.exec(told) ?? [];
     expect(token).toMatch(/^[\w-]{22,}$/);
     expect(told).toContain("expires in 1 hour");
-    for (const part of ["mcpgate agent start", `proxy_server: "${proxy.address}"`, `ca_pin: ${proxy.pin}`, token]) {
+    for (const part of ["mcpgate agent start", `--proxy=${proxy.address}`, `--ca-pin=${proxy.pin}`, token]) {
       expect(told).toContain(part);
     }
     const listed: { id: string }[] = JSON.parse(await place.ok(["tokens", "ls", "--format=json"]));

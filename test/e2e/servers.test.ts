@@ -123,6 +123,10 @@ describe("run_as_host_user as a template", () => {
     expect(JSON.parse(text(await client.call("read_host_info"))).host_user).toBe(GUEST);
     await client.end();
     expect(await refused("personal", "bob")).toContain('host user "daemon" is not among those');
+    // Whose account it isn't is no fault of the app's, which others go on using.
+    const status = ["agent", "status", "--format=json", "-c", cluster.place.path("agent.yaml")];
+    const { apps } = JSON.parse(await cluster.place.ok(status));
+    expect(apps.find(({ app }: { app: string }) => app === "personal")).toMatchObject({ state: "ok" });
   });
 });
 
@@ -199,6 +203,9 @@ test("an app's health is in client ls --verbose, in the API, and in agent status
   expect(status).toMatch(/^none +\d+ +\d+ +failing/m);
 });
 
+/** Answers to every request with its id alone. */
+const EMPTY = `while read -r line; do id=\${line#*'"id":'}; echo '{"jsonrpc":"2.0","id":'\${id%%,*}'}'; done`;
+
 describe("agent check", () => {
   const check = async (...args: string[]) => {
     const { code, stdout, stderr } = await cluster.place.cli(["agent", "check", ...args, "-c", "agent.yaml"]);
@@ -233,11 +240,17 @@ describe("agent check", () => {
   test("tells a crash's last words, and junk on stdout", async () => {
     const crash = { command: join(FIXTURES, "servers/crash.sh"), run_as_host_user: SELF };
     const junk = { command: NODE, args: [join(FIXTURES, "servers/junk.mjs")], run_as_host_user: SELF };
+    const leaks = { command: "echo", args: ["key is topsecret-123"], env: { API_KEY: "topsecret-123" } };
     const path = cluster.place.file("broken.yaml", {
       app_service: {
         apps: [
           { name: "crash", mcp: crash },
           { name: "junk", mcp: junk },
+          { name: "leaks", mcp: { ...leaks, run_as_host_user: SELF } },
+          // What only sends back what it is sent has no answer in it, though it looks like JSON-RPC.
+          { name: "echo", mcp: { command: "cat", run_as_host_user: SELF } },
+          { name: "flood", mcp: { command: "yes", run_as_host_user: SELF } },
+          { name: "empty", mcp: { command: "sh", args: ["-c", EMPTY], run_as_host_user: SELF } },
         ],
       },
     });
@@ -246,5 +259,11 @@ describe("agent check", () => {
     expect(stderr).toContain("crash: the server exited with code 3; its last words:");
     expect(stderr).toContain("fatal: no database");
     expect(stderr).toContain('junk: it prints 4 lines on stdout that MCP knows nothing of, such as "Welcome to junk');
+    expect(stderr).toContain(
+      'leaks: it prints a line on stdout that MCP knows nothing of, such as "key is <redacted>"',
+    );
+    expect(stderr).toContain("echo: it is no MCP server: it sends back what it is sent (initialize)");
+    expect(stderr).toContain("flood: it prints 10000 lines and more on stdout without an answer among them");
+    expect(stderr).toContain("empty: its answer to initialize has neither a result nor an error");
   });
 });

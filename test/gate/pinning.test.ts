@@ -115,6 +115,26 @@ describe("enforce", () => {
     expect(parsed(after.toClient)).toMatchObject([{ id: 1, error: { code: -32602 } }]);
   });
 
+  test("a server that does not answer the gate: who waited for 30 s is told so, and a late list is as good", () => {
+    const session = open(fakePins(true, ["good"]));
+    const { toServer } = session.client(call(1, "read"));
+    session.clock.now += 10_000;
+    session.client(call(2, "read"));
+    session.clock.now += 19_999;
+    expect(session.gate.overdue()).toBeUndefined();
+    session.clock.now += 1;
+    const late = session.gate.overdue();
+    expect(parsed(late?.toClient ?? [])).toMatchObject([{ id: 1, error: { code: -31003 } }]);
+    expect(text(late?.toClient[0])).toContain("did not answer mcpgate's own tools/list within 30 s");
+    expect(outcomes(late?.events ?? [])).toEqual(["error"]);
+    expect(session.gate.openRequests()).toBe(1);
+    expect(session.gate.overdue()).toBeUndefined();
+    // Nobody asks twice, and the call that was given up never reaches the server.
+    expect(session.client(call(3, "read")).toServer).toEqual([]);
+    const after = session.server(result(idOf(toServer[0]), tools(["read", "good"])));
+    expect(parsed(after.toServer)).toEqual([call(2, "read"), call(3, "read")]);
+  });
+
   test("a call that waits may be cancelled, and never reaches the server", () => {
     const session = open(fakePins(true, ["good"]));
     const { toServer } = session.client(call(1, "read"));

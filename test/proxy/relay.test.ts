@@ -9,6 +9,7 @@ import { CLIENT_PATH, type ToAgent } from "../../src/link/protocol.ts";
 import { createLog } from "../../src/log.ts";
 import { Relay } from "../../src/proxy/relay.ts";
 import type { Socket } from "../../src/proxy/socket.ts";
+import { jobsHere } from "../../src/proxy/store-jobs.ts";
 import { joinAgent } from "../../src/store/agents.ts";
 import { enrolApps } from "../../src/store/apps.ts";
 import { putLock } from "../../src/store/locks.ts";
@@ -45,6 +46,7 @@ beforeEach(async () => {
   before = () => {};
   relay = new Relay({
     store,
+    run: jobsHere(store),
     log: createLog({ write: () => {} }),
     publicAddr,
     clusterName: "example",
@@ -56,6 +58,7 @@ beforeEach(async () => {
         return new Set([agentId]);
       },
       arrival: () => undefined,
+      failing: () => false,
       send: (_agent: string, message: ToAgent) => {
         sent.push(message);
         if (message.t === "session.open") meanwhile();

@@ -8,6 +8,7 @@ import { CLIENT_PATH, type ToAgent } from "../../src/link/protocol.ts";
 import { createLog } from "../../src/log.ts";
 import { Relay, type RelayOptions } from "../../src/proxy/relay.ts";
 import type { Socket } from "../../src/proxy/socket.ts";
+import { jobsHere } from "../../src/proxy/store-jobs.ts";
 import { joinAgent } from "../../src/store/agents.ts";
 import { enrolApps } from "../../src/store/apps.ts";
 import { addLogin, LOGIN_TTL, revokeLogins } from "../../src/store/logins.ts";
@@ -31,6 +32,7 @@ let askedFor: PromiseWithResolvers<void>;
 
 const agents: RelayOptions["agents"] = {
   online: () => new Set(arrival === undefined ? [agentId] : []),
+  failing: () => false,
   arrival: () => {
     askedFor.resolve();
     return arrival?.promise;
@@ -54,6 +56,7 @@ beforeEach(async () => {
   const log = createLog({ write: () => {} });
   relay = new Relay({
     store,
+    run: jobsHere(store),
     log,
     publicAddr,
     clusterName: "example",

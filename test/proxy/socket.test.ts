@@ -1,12 +1,14 @@
 /** What somebody who has proven nothing yet may send. */
 import { expect, test } from "bun:test";
 import { type Endpoint, Socket, type Ws } from "../../src/proxy/socket.ts";
+import { Tally } from "../../src/proxy/tally.ts";
 
 function scene(maxAnswer: number) {
   const said: string[] = [];
   const answers: string[] = [];
   const endpoint: Endpoint = {
     maxAnswer,
+    tally: new Tally(),
     onAnswer: async (_, text) => void answers.push(text),
     onText: () => {},
     onClose: () => {},

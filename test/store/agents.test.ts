@@ -47,14 +47,19 @@ test("an agent is its key: the same key joins again as the same agent, another o
 test("an app belongs to the agent that enrolled it, until that agent drops it or is removed", async () => {
   const a = await join("a", "ka");
   const b = await join("b", "kb");
-  expect(await enrolApps(store, a.id, [app("one"), app("two")], 1)).toEqual({ enrolled: ["one", "two"], refused: [] });
+  expect(await enrolApps(store, a.id, [app("one"), app("two")], 1)).toEqual({
+    enrolled: ["one", "two"],
+    refused: [],
+    freed: [],
+  });
   expect(await enrolApps(store, b.id, [app("one"), app("three")], 2)).toEqual({
     enrolled: ["three"],
     refused: [{ name: "one", reason: "it belongs to the agent a" }],
+    freed: [],
   });
   expect((await findApps(store, "one")).map((offer) => offer.agentId)).toEqual([a.id]);
 
-  await enrolApps(store, a.id, [app("two", { labels: { env: "prod" } })], 3);
+  expect((await enrolApps(store, a.id, [app("two", { labels: { env: "prod" } })], 3)).freed).toEqual(["one"]);
   expect((await enrolApps(store, b.id, [app("one")], 4)).refused).toEqual([]);
   expect((await listApps(store)).map((offer) => `${offer.agent}/${offer.name}`)).toEqual(["b/one", "a/two"]);
   expect(await findApps(store, "two")).toEqual([
@@ -66,6 +71,7 @@ test("an app belongs to the agent that enrolled it, until that agent drops it or
       description: "",
       type: "stdio",
       shared: false,
+      resource: false,
       enrolledAt: 1,
     },
   ]);

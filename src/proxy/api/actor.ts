@@ -92,16 +92,25 @@ const attempts: Partial<Record<`${Resource}.${Verb}`, EventName>> = {
   "lock.create": "lock.create",
   "lock.delete": "lock.delete",
   "agent.delete": "agent.remove",
+  "app.create": "app.create",
   "app.update": "app.approve",
+  "app.delete": "app.delete",
   "session.delete": "session.kill",
 };
 
-/** Lets callers through who may do this: the admin socket, and users whose roles' `rules` say so. */
-export function may(deps: ApiDeps, resource: Resource, verb: Verb): MiddlewareHandler<ApiEnv> {
+/**
+ * Lets callers through who may do this: the admin socket, and users whose roles' `rules` say so. `event`: what the attempt is
+ * called, where the verb alone does not say it.
+ */
+export function may(
+  deps: ApiDeps,
+  resource: Resource,
+  verb: Verb,
+  event: EventName | undefined = attempts[`${resource}.${verb}`],
+): MiddlewareHandler<ApiEnv> {
   return async (c, next) => {
     const { actor } = c.var;
     if (actor.kind === "socket" || adminAllowed(actor.roles, resource, verb)) return next();
-    const event = attempts[`${resource}.${verb}`];
     if (event !== undefined) {
       const draft = { event, actor: actor.name, success: false, error: "access denied", remote: remoteOf(c) };
       await recordEvents(deps.store, [draft], deps.now());

@@ -17,13 +17,15 @@ export function appRoutes(app: Hono<ApiEnv>, deps: ApiDeps): void {
   });
 }
 
-/** Of a shared app, the offer that a session would get: one that is allowed, rather one that is online. */
+/** Of several, the offer that a session would rather get: one that is allowed, of an agent that is online and does well. */
 function appJson(offers: App[], user: Subject, online: Set<string>, live: Live) {
   const allowed = offers.flatMap((offer) => {
     const { allowed: yes, rules } = appAccess(user.roles, offer, user);
     return yes ? [{ offer, rules }] : [];
   });
-  const chosen = allowed.find(({ offer }) => online.has(offer.agentId)) ?? allowed[0];
+  const there = allowed.filter(({ offer }) => online.has(offer.agentId));
+  const well = there.find(({ offer }) => live.appHealth?.(offer.agentId, offer.name)?.state !== "failing");
+  const chosen = well ?? there[0] ?? allowed[0];
   if (chosen === undefined) return undefined;
   const { offer, rules } = chosen;
   const tools = allowedTools(rules);

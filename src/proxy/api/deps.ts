@@ -5,6 +5,7 @@ import type { Nonces } from "../../identity/nonce.ts";
 import type { AppHealthReport } from "../../link/protocol.ts";
 import type { Log } from "../../log.ts";
 import type { Store } from "../../store/store.ts";
+import type { Fetch } from "../caller-identity.ts";
 
 /** The proxy's running connections. Every call returns at once and never throws. */
 export interface Live {
@@ -23,6 +24,10 @@ export interface Live {
   policyChanged(): void;
   /** An admin approved tool definitions of the agent's app: it lets them be seen. */
   toolsApproved?(agentId: string, app: string, tools: { tool: string; hash: string }[]): void;
+  /** An app resource was made, changed or removed: the agents that asked for such get what there is now. */
+  appResourcesChanged?(): void;
+  /** The connected agents that ask for app resources with these labels. */
+  appTakers?(labels: Record<string, string>): { id: string; name: string }[];
   /** A lock was made: what it shuts out ends. */
   locksChanged(): void;
 }
@@ -40,8 +45,12 @@ export interface ApiConfig {
   /** The CA of our own, where the proxy's certificate comes from it. */
   caPem?: string | undefined;
   caPin?: string | undefined;
+  /** Of the server's own key, as curl takes it, beside `caPin`. */
+  keyPin?: string | undefined;
   /** Public keys that grants are signed with; pinned by agents and clients. */
   signingKeys: JWK[];
+  /** The directory with the certificates of AWS's regions, for joins by `method: ec2`. */
+  awsCertificates?: string | undefined;
 }
 
 export interface ApiDeps {
@@ -52,6 +61,8 @@ export interface ApiDeps {
   now: () => number;
   config: ApiConfig;
   nonces: Nonces;
+  /** How AWS's STS is reached, for joins by `method: iam`; tests have their own. */
+  fetchSts?: Fetch | undefined;
 }
 
 /**

@@ -3,6 +3,7 @@ import type { Hono } from "hono";
 import * as v from "valibot";
 import { recordEvents } from "../../audit/store.ts";
 import { inTransaction } from "../../store/store.ts";
+import { listTokenResources, removeTokenResource, type StoredToken } from "../../store/token-resources.ts";
 import { addToken, listTokens, removeToken, type Token } from "../../store/tokens.ts";
 import { type ApiEnv, may, remoteOf } from "./actor.ts";
 import { readBody } from "./body.ts";
@@ -28,21 +29,23 @@ export function tokenRoutes(app: Hono<ApiEnv>, deps: ApiDeps): void {
     return c.json({ token, ...tokenJson(added), ...clusterTrust(deps) }, 201);
   });
 
-  app.get("/v1/api/tokens", may(deps, "token", "list"), async (c) =>
-    c.json({ tokens: (await listTokens(store, now())).map(tokenJson) }),
-  );
+  app.get("/v1/api/tokens", may(deps, "token", "list"), async (c) => {
+    const named = (await listTokenResources(store, now())).map(namedJson);
+    return c.json({ tokens: [...(await listTokens(store, now())).map(tokenJson), ...named] });
+  });
 
   // a body and no path: the token itself may be named, and a secret is never in a URL
   app.post("/v1/api/tokens/revoke", may(deps, "token", "delete"), async (c) => {
     const body = await readBody(c, revokeBody);
     const actor = c.var.actor.name;
-    const removed = await inTransaction(store, async (tx) => {
-      const token = await removeToken(tx, body.token);
-      const details = { token_id: token.id };
+    const id = await inTransaction(store, async (tx) => {
+      const isNamed = await removeTokenResource(tx, body.token);
+      const id = isNamed ? body.token : (await removeToken(tx, body.token)).id;
+      const details = isNamed ? { token: id } : { token_id: id };
       await recordEvents(tx, [{ event: "token.delete", actor, success: true, remote: remoteOf(c), details }], now());
-      return token;
+      return id;
     });
-    return c.json({ id: removed.id });
+    return c.json({ id });
   });
 }
 
@@ -50,8 +53,20 @@ function tokenJson(token: Token) {
   return {
     id: token.id,
     type: token.type,
+    method: "token",
     created_at: new Date(token.createdAt).toISOString(),
     expires_at: new Date(token.expiresAt).toISOString(),
     created_by: token.createdBy,
+  };
+}
+
+function namedJson({ name, method, createdAt, expiresAt, createdBy }: StoredToken) {
+  return {
+    id: name,
+    type: "app",
+    method,
+    created_at: new Date(createdAt).toISOString(),
+    expires_at: expiresAt === undefined ? null : new Date(expiresAt).toISOString(),
+    created_by: createdBy,
   };
 }

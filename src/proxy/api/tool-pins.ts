@@ -3,6 +3,7 @@ import type { Hono } from "hono";
 import * as v from "valibot";
 import { recordEvents } from "../../audit/store.ts";
 import { Failure } from "../../errors.ts";
+import { listReports } from "../../store/app-resources.ts";
 import { findApps, listApps } from "../../store/apps.ts";
 import { inTransaction } from "../../store/store.ts";
 import { approvePins, listPins, type ToolPin } from "../../store/tool-pins.ts";
@@ -37,11 +38,13 @@ export function toolPinRoutes(app: Hono<ApiEnv>, deps: ApiDeps): void {
         online: online.has(offer.agentId),
         description: offer.description,
         labels: offer.labels,
+        resource: offer.resource,
         tools: own.length,
         pending: own.filter(({ pending }) => pending !== undefined).length,
       };
     });
-    return c.json({ apps });
+    const refused = (await listReports(store)).filter(({ state }) => state === "refused");
+    return c.json({ apps, refused: refused.map(({ name, agent, reason }) => ({ name, agent, reason })) });
   });
 
   app.get("/v1/api/apps/:name/pins", may(deps, "app", "read"), async (c) => {

@@ -1,4 +1,4 @@
-/** What a person pastes beside a token or an invite: where the proxy is, and the pin of its CA. */
+/** What a person pastes beside a token or an invite: where the proxy is, and the pins of its CA and of its own key. */
 import { formatHostPort } from "../../config/host-port.ts";
 import type { ApiDeps } from "./deps.ts";
 
@@ -6,5 +6,6 @@ export function clusterTrust({ config }: ApiDeps) {
   return {
     public_addr: formatHostPort(config.publicAddr),
     ...(config.caPin === undefined ? {} : { ca_pin: config.caPin }),
+    ...(config.keyPin === undefined ? {} : { key_pin: config.keyPin }),
   };
 }

@@ -35,6 +35,7 @@ test("a token is told once, and then only by its id", async () => {
   expect(listed).toEqual({
     id: expect.stringMatching(/^[0-9a-f]{16}$/),
     type: "app",
+    method: "token",
     created_at: "2026-11-23T00:00:00.000Z",
     expires_at: "2026-11-23T00:01:00.000Z",
     created_by: "uid:1000",

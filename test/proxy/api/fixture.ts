@@ -10,7 +10,7 @@ import { signProof } from "../../../src/identity/proof.ts";
 import { publicUrl } from "../../../src/identity/url.ts";
 import { createLog } from "../../../src/log.ts";
 import { createApi } from "../../../src/proxy/api/app.ts";
-import type { ApiConfig, Connection, Live } from "../../../src/proxy/api/deps.ts";
+import type { ApiConfig, ApiDeps, Connection, Live } from "../../../src/proxy/api/deps.ts";
 import { NOBODY } from "../../../src/proxy/api/passwords.ts";
 import { addLogin } from "../../../src/store/logins.ts";
 import { openStore } from "../../../src/store/open.ts";
@@ -27,7 +27,7 @@ export interface Answer {
   body: any;
 }
 
-export async function openFixture(config: Partial<ApiConfig> = {}) {
+export async function openFixture(config: Partial<ApiConfig> = {}, more: Pick<ApiDeps, "fetchSts"> = {}) {
   const dir = mkdtempSync(join(tmpdir(), "mcpgate-api-"));
   const clock = { now: Date.UTC(2026, 10, 23) };
   const store = await openStore(join(dir, "mcpgate.db"), { now: () => clock.now });
@@ -51,6 +51,7 @@ export async function openFixture(config: Partial<ApiConfig> = {}) {
     now: () => clock.now,
     nonces,
     config: { publicAddr, clusterName: "example", signingKeys: [{ ...signing.publicJwk }], ...config },
+    ...more,
   });
 
   const send = async (

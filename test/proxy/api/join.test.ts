@@ -133,3 +133,22 @@ test("anybody may ask for the release, the cluster and the CA", async () => {
   expect((await plain.send("GET", "/v1/webapi/ca")).status).toBe(404);
   await plain.close();
 });
+
+test("what an agent asks of itself: known, connected, locked, removed; with its own key only", async () => {
+  const { token } = await addToken();
+  const key = await generateKeyPair();
+  const ask = async (with_ = key) => (await f.send("GET", "/v1/agent/whoami", { key: with_ })).body;
+  expect((await ask()).error.code).toBe("access_denied");
+  const { agent_id } = (await join({ token, key })).body;
+  expect(await ask()).toEqual({ agent_id, agent_name: "host-a", online: false });
+  f.online.add(agent_id);
+  expect(await ask()).toMatchObject({ online: true });
+  expect((await ask(await generateKeyPair())).error.code).toBe("access_denied");
+  expect((await f.send("GET", "/v1/agent/whoami")).status).toBe(401);
+  const spec = { name: undefined, kind: "agent", target: "host-a", message: "stolen", expiresAt: undefined } as const;
+  const { lock } = await putLock(f.store, spec, { replace: false, createdBy: "uid:0", now: f.clock.now });
+  expect((await ask()).error).toMatchObject({ code: "locked", message: expect.stringContaining("stolen") });
+  await f.admin("DELETE", `/v1/api/locks/${lock.name}`);
+  await f.admin("DELETE", "/v1/api/agents/host-a");
+  expect((await ask()).error.message).toContain("it was removed");
+});

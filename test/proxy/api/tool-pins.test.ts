@@ -25,7 +25,13 @@ afterEach(() => f.close());
 
 test("apps, their pins, and an approval", async () => {
   expect((await f.admin("GET", "/v1/api/apps")).body).toEqual({
-    apps: [{ name: "notes", agent: "web-1", online: false, description: "Notes", labels: {}, tools: 2, pending: 1 }],
+    apps: [
+      {
+        ...{ name: "notes", agent: "web-1", online: false, description: "Notes", labels: {} },
+        ...{ resource: false, tools: 2, pending: 1 },
+      },
+    ],
+    refused: [],
   });
   expect((await f.admin("GET", "/v1/api/apps/notes/pins")).body.pins).toMatchObject([
     { tool: "list", pending: null },

@@ -1,0 +1,108 @@
+/**
+ * The exec helper (`exec-child.ts`) as the agent sees it: a process of our own with five pipes, which waits for its orders. It
+ * takes 10 ms and more to start, so from the first server on the next one's stands ready.
+ *
+ * Pipes of our own, because the runtime's are socket pairs: a shell's `>/dev/stderr` fails on a socket.
+ */
+import { closeSync } from "node:fs";
+import { Failure } from "../errors.ts";
+import { openPipe } from "./libc.ts";
+import { spawnOwn } from "./own-child.ts";
+
+export interface ExecHelper {
+  child: Bun.Subprocess;
+  /** Our ends of its pipes, which whoever takes the helper closes. */
+  fds: { stdin: number; stdout: number; stderr: number; orders: number; report: number };
+}
+
+/** `self`: argv prefix that starts our own binary as the exec helper. Throws `Failure("start_failed")`. */
+export function openExecHelper(self: string[]): ExecHelper {
+  const open = new Set<number>();
+  const pipe = (): [number, number] => {
+    const ends = openPipe();
+    for (const fd of ends) open.add(fd);
+    return ends;
+  };
+  try {
+    const [stdinOut, stdin] = pipe();
+    const [stdout, stdoutIn] = pipe();
+    const [stderr, stderrIn] = pipe();
+    const [ordersOut, orders] = pipe();
+    const [report, reportIn] = pipe();
+    // The main thread has to be the one that spawns: PR_SET_PDEATHSIG fires when the spawning thread ends.
+    const child = spawnOwn(self, { stdio: [stdinOut, stdoutIn, stderrIn, ordersOut, reportIn], env: {}, cwd: "/" });
+    const fds = { stdin, stdout, stderr, orders, report };
+    for (const fd of Object.values(fds)) open.delete(fd);
+    return { child, fds };
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? "internal";
+    throw new Failure("start_failed", `the exec helper can't be started: ${code} ${self[0]}`, {
+      hint: "see how many processes there are and may be: ulimit -u; ps -e | wc -l",
+      cause: error,
+    });
+  } finally {
+    for (const fd of open) closeSync(fd);
+  }
+}
+
+/** After the server that made it worth while: what still goes on then is not held up. */
+const PREPARE_MS = 100;
+const KEEP_MS = 10 * 60 * 1000;
+
+/** The exec helper of the next server. An agent that starts none keeps none: it goes ten minutes after the last. */
+export class SpareExecHelper {
+  readonly #self: string[];
+  #ready: ExecHelper | undefined;
+  #preparing: ReturnType<typeof setTimeout> | undefined;
+  #expiry: ReturnType<typeof setTimeout> | undefined;
+  #closed = false;
+
+  constructor(self: string[]) {
+    this.#self = self;
+  }
+
+  /** The one that stands ready, or a new one; and soon there is another. */
+  take(): ExecHelper {
+    const ready = this.#ready;
+    this.#ready = undefined;
+    this.#preparing ??= this.#closed ? undefined : setTimeout(() => this.#prepare(), PREPARE_MS);
+    if (ready === undefined) return openExecHelper(this.#self);
+    if (ready.child.exitCode === null && ready.child.signalCode === null) return ready;
+    closeAll(ready);
+    return openExecHelper(this.#self);
+  }
+
+  /** Nothing of it is left when this resolves. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#preparing);
+    await this.#discard();
+  }
+
+  #prepare(): void {
+    this.#preparing = undefined;
+    clearTimeout(this.#expiry);
+    this.#expiry = setTimeout(() => void this.#discard(), KEEP_MS);
+    this.#expiry.unref();
+    if (this.#ready !== undefined) return;
+    try {
+      this.#ready = openExecHelper(this.#self);
+    } catch {
+      // The next server's start tries again, and says why it can't be.
+    }
+  }
+
+  async #discard(): Promise<void> {
+    clearTimeout(this.#expiry);
+    const ready = this.#ready;
+    if (ready === undefined) return;
+    this.#ready = undefined;
+    closeAll(ready);
+    ready.child.kill("SIGKILL");
+    await ready.child.exited;
+  }
+}
+
+function closeAll({ fds }: ExecHelper): void {
+  for (const fd of Object.values(fds)) closeSync(fd);
+}

@@ -1,0 +1,52 @@
+/** What `agent start` tells systemd while the proxy can't be reached: what it does then is in `e2e/notify.test.ts`. */
+import { afterEach, expect, jest, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { RunningAgent } from "../../src/agent/agent.ts";
+import { createNotifier } from "../../src/systemd/notify.ts";
+import { capture } from "./capture.ts";
+
+const dir = mkdtempSync(join(tmpdir(), "mcpgate-state-"));
+const config = join(dir, "agent.yaml");
+writeFileSync(config, "mcpgate: {proxy_server: p}\napp_service: {drain: 7s}\n");
+
+afterEach(() => {
+  jest.useRealTimers();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+test("a proxy that can't be reached does not hold up the start of the host", async () => {
+  const told: string[] = [];
+  const started = Promise.withResolvers<void>();
+  const stop = Promise.withResolvers<void>();
+  const agent: Partial<RunningAgent> = {
+    ready: new Promise(() => {}),
+    closed: new Promise(() => {}),
+    stop: async () => void told.push("stopped"),
+  };
+  jest.useFakeTimers();
+  const ended = capture(["agent", "start", "-c", config], {
+    stopped: stop.promise,
+    services: {
+      openGuard: async () => ({
+        tell: () => {},
+        lost: new Promise(() => {}),
+        notifier: createNotifier((state) => void told.push(state)),
+      }),
+      startAgent: async () => {
+        started.resolve();
+        return agent as RunningAgent;
+      },
+    },
+  });
+  await started.promise;
+  for (let turn = 0; turn < 50; turn++) await Promise.resolve(); // what comes after it without waiting for anything
+  jest.advanceTimersByTime(19_000);
+  expect(told).toEqual([]);
+  jest.advanceTimersByTime(2_000);
+  expect(told).toEqual(["READY=1\nSTATUS=the proxy can't be reached; dialling on"]);
+  stop.resolve();
+  expect(await ended).toMatchObject({ exitCode: 0, stdout: "" });
+  expect(told.slice(1)).toEqual(["STOPPING=1\nEXTEND_TIMEOUT_USEC=22000000", "stopped"]);
+});

@@ -18,6 +18,7 @@ import {
   HEARTBEAT_LOST_MS,
   HOLD_AFTER_MS,
   MAX_BATCH,
+  MAX_BATCH_EVENTS,
   parseMessage,
   type ToAgent,
   toAgent,
@@ -47,9 +48,8 @@ export interface ControlOptions {
   onLocked(failure: Failure): void;
 }
 
-const BATCH_EVENTS = 200;
-/** Events that come together travel together. */
-const BATCH_DELAY_MS = 50;
+/** Events that come together travel together, and are one commit: each takes its time, however few they are. */
+const BATCH_DELAY_MS = 100;
 /** What was stored is signed within that time, all of it at once. */
 const HEAD_DELAY_MS = 1_000;
 
@@ -239,7 +239,7 @@ export class Control {
     clearTimeout(this.#shipTimer);
     this.#shipTimer = undefined;
     if (this.#shipping || !this.up) return;
-    const { first, count, lines } = this.#options.spool.next(BATCH_EVENTS, MAX_BATCH);
+    const { first, count, lines } = this.#options.spool.next(MAX_BATCH_EVENTS, MAX_BATCH);
     if (count === 0) {
       this.#shipped?.resolve();
       return;

@@ -20,8 +20,8 @@ export const HOLD_AFTER_MS = 10_000;
 export const MAX_TEXT = 4 * 1024 * 1024;
 /** Of one agent. */
 export const MAX_APPS = 1000;
-/** Bytes of events in one batch, but for its first: the proxy's relay stands still while the message is parsed. */
-export const MAX_BATCH = 128 * 1024;
+/** Bytes of events in one batch, but for its first. */
+export const MAX_BATCH = 512 * 1024;
 /** Events in one batch. */
 export const MAX_BATCH_EVENTS = 1000;
 

@@ -111,8 +111,22 @@ export async function loadSubject(store: Store, user: string): Promise<Subject> 
     .execute();
   const [first] = rows;
   if (first === undefined) throw new Failure("not_found", `there is no user ${user}`, { hint: "mcpgate users ls" });
-  const roles = rows.flatMap(({ document }) => (document === null ? [] : [parseRole(JSON.parse(document))]));
+  const roles = rows.flatMap(({ document }) => (document === null ? [] : [roleOf(document)]));
   return { name: user, roles, traits: parseTraits(JSON.parse(first.traits)) };
+}
+
+/** By their documents' texts, so that none is ever out of date. A role's patterns take longer to compile than all else here. */
+const parsed = new Map<string, Role>();
+const [MAX_PARSED, MAX_REMEMBERED_CHARS] = [64, 32 * 1024];
+
+function roleOf(document: string): Role {
+  const known = parsed.get(document);
+  if (known !== undefined) return known;
+  const role = parseRole(JSON.parse(document));
+  if (document.length > MAX_REMEMBERED_CHARS) return role;
+  if (parsed.size >= MAX_PARSED) parsed.clear();
+  parsed.set(document, role);
+  return role;
 }
 
 function toRole(row: { name: string; document: string; preset: number; updated_at: number }): StoredRole {

@@ -10,7 +10,7 @@ import { type ChainEnd, chainLines, GENESIS } from "../src/audit/chain.ts";
 import { ingest } from "../src/audit/ingest.ts";
 import { newUid } from "../src/audit/uid.ts";
 import type { AuditEvent } from "../src/event.ts";
-import { encodeFromAgent, parseFromAgent } from "../src/link/protocol.ts";
+import { encodeFromAgent, parseFromAgent } from "../src/link/from-agent.ts";
 import { openStoreThread } from "../src/proxy/store-thread.ts";
 import { joinAgent } from "../src/store/agents.ts";
 import { openStore } from "../src/store/open.ts";

@@ -80,8 +80,11 @@ export class Failure extends Error {
   /** Any thrown value as a failure: itself, or `internal` with its message. */
   static from(error: unknown): Failure {
     if (error instanceof Failure) return error;
-    return new Failure("internal", error instanceof Error ? error.message : String(error), { cause: error });
+    return new Failure("internal", messageOf(error), { cause: error });
   }
 }
+
+/** What any thrown value says. */
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 export type FailureJson = { code: ErrorCode; message: string; hint?: string };

@@ -85,7 +85,7 @@ export interface AuditEvent {
   actor?: string;
   /** Remote address as the proxy saw it. */
   remote?: string;
-  /** Anything else that one kind of event needs; documented in the README's table. */
+  /** Anything else that one kind of event needs; documented in docs/audit.md's table. */
   details?: Record<string, unknown>;
   /** The chain that the event is in: the id of an agent's boot, or of a proxy. */
   chain?: string;

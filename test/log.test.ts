@@ -1,4 +1,4 @@
-/** Logs are read by programs: their shape stays, and the README has their keys. */
+/** Logs are read by programs: their shape stays, and docs/watching.md has their keys. */
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -95,8 +95,8 @@ test("events are named by what they are about and what happened", () => {
   for (const event of events) expect(event).toMatch(/^[a-z_]+(\.[a-z_]+)+$/);
 });
 
-test("the README has every key, and no other", () => {
-  const told = readFileSync(join(root, "README.md"), "utf8").split("\n### Logs\n")[1]?.split("\n## ")[0] ?? "";
+test("docs/watching.md has every key, and no other", () => {
+  const told = readFileSync(join(root, "docs/watching.md"), "utf8").split("\n## Logs\n")[1]?.split("\n## ")[0] ?? "";
   const rows = told.split("\n").filter((line) => line.startsWith("| `"));
   const documented = new Set(rows.flatMap((row) => [...row.matchAll(/`([a-z_]+)`/g)].map(([, key]) => key)));
   expect([...keys].filter((key) => !documented.has(key)).toSorted()).toEqual([]);

@@ -1,4 +1,4 @@
-/** What the dashboard, the alerts and the README say of metrics is true: they exist under these names. */
+/** What the dashboard, the alerts and docs/watching.md say of metrics is true: they exist under these names. */
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -72,8 +72,8 @@ test("every metric is on the dashboard or in an alert", () => {
   expect([...names].filter((name) => !used.has(name))).toEqual([]);
 });
 
-test("every metric is in the README", () => {
-  const told = read("README.md");
+test("every metric is in docs/watching.md", () => {
+  const told = read("docs/watching.md");
   expect([...names].filter((name) => !told.includes(`\`${name}\``))).toEqual([]);
 });
 

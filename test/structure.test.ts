@@ -30,7 +30,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   agent: ["link", "audit", "observe", "identity", "gate", "mcp", "rbac", "config", "systemd"],
   proxy: ["link", "audit", "observe", "identity", "store", "rbac", "config"],
   client: ["link", "observe", "identity", "mcp", "config"],
-  doctor: ["client", "agent", "link", "identity", "config"],
+  doctor: ["client", "agent", "link", "observe", "identity", "config"],
   demo: ["client", "config", "agent"],
   cli: ["agent", "proxy", "client", "demo", "doctor", "audit", "config", "identity", "rbac", "systemd"],
 };

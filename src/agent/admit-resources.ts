@@ -7,7 +7,8 @@ import { parseAppResource } from "../config/app-resource.ts";
 import { isAllowedCommand } from "../config/command-rule.ts";
 import type { AppConfig, AppServiceConfig } from "../config/config.ts";
 import { Failure } from "../errors.ts";
-import { type AppResourceMessage, type AppResourceReport, MAX_APPS } from "../link/protocol.ts";
+import { type AppResourceReport, MAX_APPS } from "../link/from-agent.ts";
+import type { AppResourceMessage } from "../link/to-agent.ts";
 import { compileSelectors } from "../rbac/labels.ts";
 
 export interface Admitted {
@@ -15,6 +16,11 @@ export interface Admitted {
   /** One for each resource that the agent asked for. */
   reports: AppResourceReport[];
 }
+
+/** Characters of a reason, which goes to the proxy, into logs and the audit log. */
+const MAX_REASON = 500;
+/** Servers that all app resources together may keep ready (`mcp.warm`): these start although nobody came. */
+const MAX_WARM = 100;
 
 /** `fault`: what else keeps the agent from offering the app. */
 export function admitResources(
@@ -27,7 +33,8 @@ export function admitResources(
   const admitted: Admitted = { apps: [], reports: [] };
   if ((service.resources ?? []).length === 0) return admitted;
   for (const { name, revision, document } of resources) {
-    const refuse = (reason: string) => admitted.reports.push({ name, revision, state: "refused", reason });
+    const refuse = (reason: string) =>
+      admitted.reports.push({ name, revision, state: "refused", reason: cut(reason, MAX_REASON) });
     let app: AppConfig;
     try {
       app = parseAppResource(document);
@@ -36,7 +43,10 @@ export function admitResources(
       continue;
     }
     if (!wanted(app.labels)) continue;
-    const reason = app.name === name ? (refusal(app, names, service) ?? fault(app)) : `it is named ${app.name}`;
+    const reason =
+      app.name === name
+        ? (refusal(app, names, service) ?? tooWarm(app, admitted.apps) ?? fault(app))
+        : `it is named ${app.name}`;
     if (reason !== undefined) {
       refuse(reason);
       continue;
@@ -68,10 +78,19 @@ function refusal({ name, mcp }: AppConfig, taken: ReadonlySet<string>, service: 
   return undefined;
 }
 
-/** As a shell would have it; long ones cut. It goes into logs and the audit log. */
+function tooWarm({ mcp: { warm = 0 } }: AppConfig, others: readonly AppConfig[]): string | undefined {
+  const wanted = others.reduce((sum, { mcp }) => sum + (mcp.warm ?? 0), warm);
+  return warm > 0 && wanted > MAX_WARM
+    ? `with it app resources would keep ${wanted} servers ready (spec.mcp.warm), and an agent keeps ${MAX_WARM}`
+    : undefined;
+}
+
+const cut = (text: string, length: number): string => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
+
+/** As a shell would have it; long ones cut. */
 function shown(words: readonly string[]): string {
   const text = withoutSecretArguments(words)
     .map((word) => (/^[\w@%+=:,./{}-]+$/.test(word) ? word : JSON.stringify(word)))
     .join(" ");
-  return text.length > 300 ? `${text.slice(0, 299)}…` : text;
+  return cut(text, 300);
 }

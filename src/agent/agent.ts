@@ -3,7 +3,7 @@ import type { Spool } from "../audit/spool.ts";
 import type { AppConfig, AppServiceConfig, Config } from "../config/config.ts";
 import { Failure } from "../errors.ts";
 import type { DirectoryLock } from "../identity/directory-lock.ts";
-import type { FromAgent } from "../link/protocol.ts";
+import type { FromAgent } from "../link/from-agent.ts";
 import type { Log } from "../log.ts";
 import { Apps } from "./apps.ts";
 import { Catalog } from "./catalog.ts";
@@ -27,6 +27,8 @@ import type { AppPins } from "./tool-pins.ts";
 export interface RunningAgent {
   /** The first time that the proxy took the apps. */
   ready: Promise<{ agent: string; apps: string[] }>;
+  /** The apps that the proxy takes from it; undefined while the two are not connected. */
+  offers(): string[] | undefined;
   /**
    * Waits for open calls as long as `drain` says, while nothing new is taken; then ends the sessions, their servers and the
    * connection. What the proxy did not store stays in the spool.
@@ -135,6 +137,7 @@ export class Agent implements RunningAgent {
         connected: this.#control.up,
         pendingEvents: spool.pending,
         health: this.#health,
+        apps: this.#apps,
         sessions: this.#sessions,
         pool: this.#pool,
       }),
@@ -175,6 +178,10 @@ export class Agent implements RunningAgent {
 
   get closed(): Promise<void> {
     return this.#closed.promise;
+  }
+
+  offers(): string[] | undefined {
+    return this.#control.up ? this.#apps.taken : undefined;
   }
 
   stop(): Promise<void> {

@@ -1,7 +1,7 @@
 /** The apps that the agent offers, and what follows when they change: only those that changed are touched. */
 import { changedApps } from "../config/changes.ts";
 import type { AppConfig, AppServiceConfig } from "../config/config.ts";
-import type { FromAgent } from "../link/protocol.ts";
+import type { FromAgent } from "../link/from-agent.ts";
 import type { Log } from "../log.ts";
 import type { AppHealth } from "./health.ts";
 import type { PinsByApp } from "./pins-by-app.ts";
@@ -27,7 +27,7 @@ export class Apps {
   #selectors: Selectors;
   /** As the proxy was last told, and whether it refused some of it: the reason may be gone. */
   #offered: Offer | undefined;
-  #refused = false;
+  #refused = new Map<string, string>();
   /** The pool keeps no spares before the containers of an earlier agent are gone, nor after the last session. */
   #pooling = false;
 
@@ -49,6 +49,16 @@ export class Apps {
     return this.#all.find((app) => app.name === name);
   }
 
+  /** The names of those that the proxy did not refuse. */
+  get taken(): string[] {
+    return this.#all.map(({ name }) => name).filter((name) => !this.#refused.has(name));
+  }
+
+  /** Why the proxy does not take the app, as it last said. */
+  refusal(name: string): string | undefined {
+    return this.#refused.get(name);
+  }
+
   pool(on: boolean): void {
     this.#pooling = on;
     if (on) this.#o.pool.keep(this.#all);
@@ -62,7 +72,7 @@ export class Apps {
 
   /** The proxy's answer to an offer. */
   answered(refused: readonly { name: string; reason: string }[]): void {
-    this.#refused = refused.length > 0;
+    this.#refused = new Map(refused.map(({ name, reason }) => [name, reason]));
     for (const { name, reason } of refused) this.#o.log.error("app.refused", { app: name, reason });
   }
 
@@ -73,7 +83,7 @@ export class Apps {
 
   /** The same, and where something was refused, also what it was told already. */
   offerAgain(): void {
-    if (this.#refused) this.#offered = undefined;
+    if (this.#refused.size > 0) this.#offered = undefined;
     this.offerAnew();
   }
 

@@ -5,10 +5,11 @@
 import type { EventDraft } from "../event.ts";
 import type { GateObserver } from "../gate/state.ts";
 import type { Connection } from "../link/dial.ts";
-import { MAX_TRACE, parseMessage, type TraceHint, trace } from "../link/protocol.ts";
+import { parseMessage } from "../link/protocol.ts";
+import { MAX_TRACE, type TraceHint, trace } from "../link/trace-messages.ts";
 import { idKey, type Request, type Response } from "../mcp/message.ts";
 import { agreedRevision, callAttributes, contextOf, faultOf, spanName } from "../observe/call-attributes.ts";
-import type { Span, Tracer } from "../observe/tracing.ts";
+import type { Span, Tracer } from "../observe/span.ts";
 import { CLIENT_REQUESTS } from "../rbac/defaults.ts";
 
 export interface CallSpansOptions {

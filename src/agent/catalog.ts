@@ -2,7 +2,8 @@
 import type { AppServiceConfig } from "../config/config.ts";
 import { dotted } from "../config/positions.ts";
 import { type OptIn, optInWarnings } from "../config/warnings.ts";
-import type { AppResourceMessage, FromAgent } from "../link/protocol.ts";
+import type { FromAgent } from "../link/from-agent.ts";
+import type { AppResourceMessage } from "../link/to-agent.ts";
 import type { Log } from "../log.ts";
 import { type Admitted, admitResources } from "./admit-resources.ts";
 import type { Apps } from "./apps.ts";

@@ -5,8 +5,8 @@
  */
 import { basename } from "node:path";
 import type { Log } from "../log.ts";
-import type { StartOptions } from "./process.ts";
 import { runCommand } from "./run-command.ts";
+import type { StartOptions } from "./start-server.ts";
 
 const ENGINES = ["docker", "podman", "nerdctl"];
 const AGENT_LABEL = "mcpgate.agent";

@@ -1,9 +1,7 @@
 /**
- * The agent's one control connection to the proxy: dialled out, kept up for ever. It offers the apps, takes grants,
- * and ships the audit spool.
+ * The agent's one control connection to the proxy: dialled out, kept up for ever. It offers the apps, takes grants, and the
+ * audit spool is shipped over it (`shipping.ts`).
  */
-import { endAt } from "../audit/chain.ts";
-import { signHead } from "../audit/head.ts";
 import type { Spool } from "../audit/spool.ts";
 import { Failure } from "../errors.ts";
 import type { KeyPair } from "../identity/keys.ts";
@@ -11,21 +9,14 @@ import { signProof } from "../identity/proof.ts";
 import { publicUrl } from "../identity/url.ts";
 import { backoff } from "../link/backoff.ts";
 import { type Connection, dial } from "../link/dial.ts";
-import {
-  AGENT_CONTROL_PATH,
-  encodeFromAgent,
-  type FromAgent,
-  HEARTBEAT_LOST_MS,
-  HOLD_AFTER_MS,
-  MAX_BATCH,
-  MAX_BATCH_EVENTS,
-  parseMessage,
-  type ToAgent,
-  toAgent,
-} from "../link/protocol.ts";
+import { encodeFromAgent, type FromAgent } from "../link/from-agent.ts";
+import { AGENT_CONTROL_PATH, parseMessage } from "../link/protocol.ts";
+import { HEARTBEAT_LOST_MS, type ToAgent, toAgent } from "../link/to-agent.ts";
 import type { Trust } from "../link/trust.ts";
 import type { Log } from "../log.ts";
 import { VERSION } from "../version.ts";
+import { Hold } from "./hold.ts";
+import { Shipping } from "./shipping.ts";
 
 type Hello = Extract<FromAgent, { t: "hello" }>;
 
@@ -48,34 +39,26 @@ export interface ControlOptions {
   onLocked(failure: Failure): void;
 }
 
-/** Events that come together travel together, and are one commit: each takes its time, however few they are. */
-const BATCH_DELAY_MS = 100;
-/** What was stored is signed within that time, all of it at once. */
-const HEAD_DELAY_MS = 1_000;
-
 export class Control {
   readonly #options: ControlOptions;
+  readonly #shipping: Shipping;
+  readonly #hold = new Hold();
   #connection: Connection | undefined;
   #connects = 0;
   #stopped = false;
   #lastHeard = 0;
   #watch: ReturnType<typeof setInterval> | undefined;
-  #shipTimer: ReturnType<typeof setTimeout> | undefined;
-  #shipping = false;
-  /** The batch under way, and the last one that the proxy has stored. */
-  #sent: string | undefined;
-  #stored: string | undefined;
-  #headTimer: ReturnType<typeof setTimeout> | undefined;
   #wake: (() => void) | undefined;
-  #shipped: PromiseWithResolvers<void> | undefined;
-  /** The connection on which the proxy has said all that changed, and when it was last heard on one. */
+  /** The connection on which the proxy has said all that changed. */
   #synced: Connection | undefined;
-  #freshAt = performance.now();
-  #hold: PromiseWithResolvers<void> | undefined;
 
   constructor(options: ControlOptions) {
     this.#options = options;
-    options.spool.onAppend = () => this.#shipSoon();
+    const { spool, key, log } = options;
+    this.#shipping = new Shipping({
+      ...{ spool, key, log, up: () => this.up },
+      send: (message) => this.send(message),
+    });
   }
 
   /** How often the proxy took the hello. */
@@ -87,14 +70,9 @@ export class Control {
     return this.#connection?.open ?? false;
   }
 
-  /**
-   * While the proxy has not been heard for `HOLD_AFTER_MS`, and until it has said what changed meanwhile: when to go on. A
-   * lock that can't reach this agent would bite nobody otherwise.
-   */
+  /** While nothing new may pass, as the proxy's latest word may be missing: when to go on. */
   get held(): Promise<void> | undefined {
-    if (performance.now() - this.#freshAt <= HOLD_AFTER_MS) return undefined;
-    this.#hold ??= Promise.withResolvers<void>();
-    return this.#hold.promise;
+    return this.#hold.held;
   }
 
   send(message: FromAgent): void {
@@ -130,21 +108,14 @@ export class Control {
   }
 
   /** The last events were appended: resolves when the proxy stored what is in the spool, or after `ms`. */
-  async flush(ms: number): Promise<void> {
-    if (!this.up) return;
-    if (this.#options.spool.pending > 0) {
-      this.#shipped = Promise.withResolvers<void>();
-      this.#ship();
-      await Promise.race([this.#shipped.promise, Bun.sleep(ms)]);
-    }
-    if (this.#options.spool.pending === 0) await this.#sendHead(true);
+  flush(ms: number): Promise<void> {
+    return this.#shipping.flush(ms);
   }
 
   stop(): void {
     this.#stopped = true;
     this.#wake?.();
-    clearTimeout(this.#shipTimer);
-    clearTimeout(this.#headTimer);
+    this.#shipping.stop();
     this.#connection?.close("the agent stops");
   }
 
@@ -175,8 +146,7 @@ export class Control {
     });
     this.#connection = connection;
     this.#connects += 1;
-    this.#shipping = false;
-    this.#ship();
+    this.#shipping.begin();
     clearInterval(this.#watch);
     this.#watch = setInterval(() => {
       if (performance.now() - this.#lastHeard > HEARTBEAT_LOST_MS) connection.close("the proxy is silent");
@@ -193,21 +163,17 @@ export class Control {
       case "ping":
         this.#options.onClock(message.now);
         connection.sendText({ t: "pong" });
-        if (this.#synced === connection) this.#fresh();
+        if (this.#synced === connection) this.#hold.fresh();
         return false;
       case "synced":
         void this.#options.settled().then(() => {
           if (!connection.open) return;
           this.#synced = connection;
-          this.#fresh();
+          this.#hold.fresh();
         });
         return false;
       case "events.stored":
-        this.#options.spool.ack(message.last);
-        this.#shipping = false;
-        this.#stored = this.#sent;
-        this.#headTimer ??= setTimeout(() => void this.#sendHead(false), HEAD_DELAY_MS);
-        this.#ship();
+        this.#shipping.stored(message.last);
         return false;
       case "challenge":
       case "refused":
@@ -219,46 +185,6 @@ export class Control {
       default:
         this.#options.onMessage(message);
         return false;
-    }
-  }
-
-  #fresh(): void {
-    this.#freshAt = performance.now();
-    this.#hold?.resolve();
-    this.#hold = undefined;
-  }
-
-  // --- the spool ---
-
-  #shipSoon(): void {
-    this.#shipTimer ??= setTimeout(() => this.#ship(), BATCH_DELAY_MS);
-  }
-
-  /** One batch at a time: the next goes when the proxy stored this one, so a slow disk there slows nobody's calls. */
-  #ship(): void {
-    clearTimeout(this.#shipTimer);
-    this.#shipTimer = undefined;
-    if (this.#shipping || !this.up) return;
-    const { first, count, lines } = this.#options.spool.next(MAX_BATCH_EVENTS, MAX_BATCH);
-    if (count === 0) {
-      this.#shipped?.resolve();
-      return;
-    }
-    this.#shipping = true;
-    this.#sent = lines;
-    this.send({ t: "events", last: first + count - 1, lines });
-  }
-
-  /** `final`: nothing will be appended any more. One that is lost on the way is made good by the next. */
-  async #sendHead(final: boolean): Promise<void> {
-    clearTimeout(this.#headTimer);
-    this.#headTimer = undefined;
-    const end = this.#stored === undefined ? undefined : endAt(this.#stored.slice(this.#stored.lastIndexOf("\n") + 1));
-    if (end === undefined) return;
-    try {
-      this.send({ t: "events.head", head: await signHead({ ...end, final }, this.#options.key) });
-    } catch (error) {
-      this.#options.log.error("spool.not_signed", { error: Failure.from(error).message });
     }
   }
 

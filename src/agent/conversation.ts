@@ -1,7 +1,8 @@
 /** What the agent says to the proxy over the control connection, and what it does at the proxy's word. */
 import type { Spool } from "../audit/spool.ts";
 import { Failure } from "../errors.ts";
-import type { FromAgent, ToAgent } from "../link/protocol.ts";
+import type { FromAgent } from "../link/from-agent.ts";
+import type { ToAgent } from "../link/to-agent.ts";
 import type { Log } from "../log.ts";
 import type { Apps } from "./apps.ts";
 import type { Catalog } from "./catalog.ts";

@@ -1,5 +1,6 @@
 /** What the agent says of itself when it is asked on its host (`status.ts`). */
 import { VERSION } from "../version.ts";
+import type { Apps } from "./apps.ts";
 import type { AppHealth } from "./health.ts";
 import { serverLedger } from "./ledger.ts";
 import { packagesDirectory, pinnedTo } from "./package-pins.ts";
@@ -16,6 +17,7 @@ export interface DescribedAgent {
   /** Audit events that the proxy has not stored yet. */
   pendingEvents: number;
   health: AppHealth;
+  apps: Pick<Apps, "refusal">;
   sessions: Sessions;
   pool: ServerPool;
 }
@@ -34,11 +36,13 @@ export function describeAgent(agent: DescribedAgent): AgentStatus {
     apps: agent.health.list().map((health) => {
       const pinned = pinnedTo(packages, health.app);
       const spares = agent.pool.spares(health.app);
+      const refused = agent.apps.refusal(health.app);
       return {
         ...health,
         sessions: agent.sessions.of(health.app).length,
         ...(pinned === undefined ? {} : { pinned }),
         ...(spares === 0 ? {} : { spares }),
+        ...(refused === undefined ? {} : { refused }),
       };
     }),
     sessions: agent.sessions.all.map(({ sid, user, grant, serverPid }) => ({

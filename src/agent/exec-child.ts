@@ -8,7 +8,7 @@
  */
 import { ptr } from "bun:ffi";
 import { closeSync, fstatSync, openSync, readdirSync, readFileSync, readSync, writeSync } from "node:fs";
-import { Failure } from "../errors.ts";
+import { Failure, messageOf } from "../errors.ts";
 import { findCommand, type Orders, type Report, type Step } from "./launch.ts";
 import { loadLibc } from "./libc.ts";
 
@@ -37,7 +37,7 @@ export function runExecChild(): number {
     loadLibc(); // while there are no orders yet
     become(loadOrders());
   } catch (error) {
-    const { step, code, message } = error instanceof Stop ? error : new Stop("session", "internal", text(error));
+    const { step, code, message } = error instanceof Stop ? error : new Stop("session", "internal", messageOf(error));
     report({ at: "failed", step, code, detail: message });
   }
   return 126;
@@ -210,5 +210,3 @@ function isPipe(fd: number): boolean {
     return false;
   }
 }
-
-const text = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -1,5 +1,5 @@
 /** Bytes that wait for one session somewhere, and what they take of a budget beyond those that are free for everybody. */
-import type { WindowBudget } from "../link/link.ts";
+import type { WindowBudget } from "../link/window.ts";
 import { decode } from "../mcp/codec.ts";
 import { encodeError } from "../mcp/encode.ts";
 import { BAD_SERVER_ANSWER } from "../mcp/fault.ts";

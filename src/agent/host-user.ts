@@ -8,7 +8,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { userInfo } from "node:os";
-import { Failure } from "../errors.ts";
+import { Failure, messageOf } from "../errors.ts";
 import { spawnOwn } from "./own-child.ts";
 
 export interface HostUser {
@@ -100,15 +100,13 @@ async function load(key: string, what: string, accounts: AccountDatabase): Promi
   try {
     line = await accounts.find(key);
   } catch (error) {
-    throw new Failure("start_failed", `can't look up ${what} on this host: ${message(error)}`, {
+    throw new Failure("start_failed", `can't look up ${what} on this host: ${messageOf(error)}`, {
       hint: `see what the host says: getent passwd ${JSON.stringify(key)}`,
       cause: error,
     });
   }
   return line === undefined ? undefined : parsePasswdLine(line);
 }
-
-const message = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** Fails closed: root starts nothing without being told as whom, and nobody else can become another user. */
 export async function chooseHostUser(

@@ -1,5 +1,5 @@
 /** The lines of one direction of a session, and what they hold of the budget until the other side has taken them. */
-import type { WindowBudget } from "../link/link.ts";
+import type { WindowBudget } from "../link/window.ts";
 import { LineSplitter } from "../mcp/lines.ts";
 import { DEFAULT_CODEC_LIMITS } from "../mcp/message.ts";
 

@@ -1,6 +1,5 @@
 /** Lines on stdout that are no messages, as `agent check` tells of them: counted, and the first of them kept. */
 import { Failure } from "../errors.ts";
-import type { Problem } from "./check.ts";
 import type { Secrets } from "./secrets.ts";
 
 /** Characters of a line of junk that are kept to find secrets in, and that are shown. */
@@ -27,7 +26,7 @@ export class Junk {
     this.#flood.reject(new Failure("start_failed", message));
   }
 
-  problems(secrets: Secrets): Problem[] {
+  problems(secrets: Secrets): { message: string; hint: string }[] {
     if (this.#lines === 0) return [];
     const lines = this.#lines === 1 ? "a line" : `${this.#lines} lines`;
     const shown = secrets.maskText(this.#first, true).slice(0, SHOWN);

@@ -64,7 +64,11 @@ export function addAgentMetrics(metrics: Metrics, numbers: AgentNumbers): void {
   metrics.gauge(
     "mcpgate_agent_sessions",
     "Sessions.",
-    byApp((app) => sessions.all.filter(({ grant }) => grant.app === app).length),
+    () => {
+      const live = new Map<string, number>(health.list().map(({ app }) => [app, 0]));
+      for (const { grant } of sessions.all) live.set(grant.app, (live.get(grant.app) ?? 0) + 1);
+      return [...live].map(([app, count]) => [[app], count] as const);
+    },
     ["app"],
   );
   metrics.gauge(

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import type { AppConfig } from "../config/config.ts";
 import { Failure } from "../errors.ts";
-import type { FromAgent } from "../link/protocol.ts";
+import type { FromAgent } from "../link/from-agent.ts";
 import type { Log } from "../log.ts";
 import { type AppPins, loadPins } from "./tool-pins.ts";
 
@@ -15,7 +15,7 @@ export interface PinsByAppOptions {
 
 export class PinsByApp {
   readonly #o: PinsByAppOptions;
-  /** Also of apps that are gone or don't want them now: two objects would overwrite each other's file. */
+  /** Also of apps that are gone or don't want them now, once there is something in them: two objects would overwrite each other's file. */
   readonly #loaded: Map<string, AppPins>;
   #apps: readonly AppConfig[] = [];
   /** Of the apps whose tools are pinned. */
@@ -52,6 +52,8 @@ export class PinsByApp {
       each.onChanged = () => this.#report(each);
       pins.set(name, each);
     }
+    // There is no end to the names that a proxy could think of.
+    for (const [name, each] of this.#loaded) if (each.isBlank && !pins.has(name)) this.#loaded.delete(name);
     this.#apps = apps;
     this.#pins = pins;
   }

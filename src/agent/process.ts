@@ -1,58 +1,32 @@
 /**
- * One server process: started as its host user, its streams with backpressure, and stopped so that nothing of it is
- * left: end of stdin, then SIGTERM, then SIGKILL, the signals to its whole process group; and then the end of whatever
- * fled that (`containment.ts`).
+ * One server process that runs: its streams with backpressure, and its end, after which nothing of it is left: end of stdin,
+ * then SIGTERM, then SIGKILL, the signals to its whole process group; and then the end of whatever fled that
+ * (`containment.ts`).
  */
-import type { Limits, Sandbox } from "../config/config.ts";
 import { Failure } from "../errors.ts";
 import type { Log } from "../log.ts";
-import type { Containment, Enclosure } from "./containment.ts";
-import type { SpareExecHelper } from "./exec-helper.ts";
-import { type AccountDatabase, chooseHostUser, hostAccounts } from "./host-user.ts";
-import { type Environment, type Orders, serverEnvironment } from "./launch.ts";
-import { type Ledger, serverLedger } from "./ledger.ts";
-import { planLimits } from "./limits.ts";
+import type { Enclosure } from "./containment.ts";
 import { ProcessGroup, within } from "./process-group.ts";
-import { sandboxed } from "./sandbox.ts";
 import { NO_SECRETS, type Secrets } from "./secrets.ts";
 import { ServerInput } from "./server-input.ts";
-import { type Spawned, spawnServer } from "./spawn.ts";
+import type { Spawned } from "./spawn.ts";
 import { LineRate, StderrTail } from "./stderr-tail.ts";
 import { portions, Turns } from "./turns.ts";
 
-export interface StartOptions {
-  /** A bare name is looked up in the host user's `PATH`, with that user's rights. */
-  command: string;
-  args: string[];
-  /** The app's own environment, laid over the one that `launch.ts` makes. */
-  env?: Environment | undefined;
-  /** Has to exist; unless given: the host user's home, or `/` where that can't be entered. */
-  cwd?: string | undefined;
-  /** Required when the agent is root (`root` says so in so many words); otherwise the agent's own user or nothing. */
-  hostUser?: string | undefined;
-  /** Argv prefix that starts our own binary as the exec helper, such as `["/proc/self/exe", "__exec"]`. Linux only. */
-  self: string[];
-  /** Has an exec helper ready. */
-  helpers?: SpareExecHelper | undefined;
+/** Bytes as they come; the next are read when it has resolved, so a slow reader slows the server. */
+export type OnStdout = (chunk: Uint8Array) => void | Promise<void>;
+
+export interface ProcessOptions {
   log: Log;
-  /** Bytes as they come; the next are read when it has resolved, so a slow reader slows the server. */
-  onStdout(chunk: Uint8Array): void | Promise<void>;
+  onStdout: OnStdout;
   /** A line of stderr, cleaned of control characters. It is in the log and in `stderrTail()` already. */
   onStderrLine?: ((line: string) => void) | undefined;
-  ledger?: Ledger | undefined;
-  /** Ends what flees the server's process group; without it such processes are out of reach. */
-  containment?: Containment | undefined;
-  limits?: Limits | undefined;
-  sandbox?: Sandbox | undefined;
   /** Of stopping, unless `stop` says otherwise; 2 s each. */
   graces?: Graces | undefined;
   /** Masked in whatever of its stderr goes anywhere. */
   secrets?: Secrets | undefined;
   /** What is to be done when all of it is gone, before `exited` tells so. Never rejects. */
   afterwards?: (() => Promise<void>) | undefined;
-  accounts?: AccountDatabase | undefined;
-  /** The agent's own environment. */
-  inherited?: Record<string, string | undefined> | undefined;
 }
 
 export interface Exit {
@@ -96,53 +70,12 @@ const GRACES = { inputMs: 2000, termMs: 2000 };
 /** How long a pipe that a fled descendant holds open may keep `exited` waiting. Milliseconds. */
 const OUTPUT_MS = 500;
 
-/** Failure `start_failed` (no such user or command, not executable, not root, …) unless the program runs. */
-export async function startServer(o: StartOptions): Promise<ServerProcess> {
-  const { user, switching } = await chooseHostUser(o.hostUser, o.accounts ?? hostAccounts);
-  const plan = planLimits(o.limits ?? {}, o.containment?.controllers ?? new Set(), user.uid === 0);
-  const program =
-    o.sandbox === undefined
-      ? { command: o.command, args: o.args }
-      : sandboxed({ sandbox: o.sandbox, command: o.command, args: o.args, home: user.home, cwd: o.cwd });
-  const orders: Orders = {
-    v: 1,
-    agentPid: process.pid,
-    ...program,
-    env: serverEnvironment({ user, switching, given: o.env, inherited: o.inherited }),
-    // In a sandbox, the directory need not be there outside of it.
-    cwd: o.sandbox === undefined ? o.cwd : "/",
-    home: user.home,
-    rlimits: plan.rlimits,
-    switchTo: switching ? { name: user.name, uid: user.uid, gid: user.gid } : undefined,
-  };
-  const strings = [o.command, ...o.args, o.cwd ?? ""];
-  if (o.command === "" || strings.some((text) => text.includes("\0"))) {
-    throw new Failure("start_failed", "mcp.command is empty, or a zero byte is in it, in mcp.args or in mcp.cwd", {
-      hint: "correct the app's definition",
-    });
-  }
-  const enclosure = o.containment?.enclose(plan.group);
-  Object.assign(orders.env, enclosure?.env);
-  try {
-    const ledger = o.ledger ?? serverLedger;
-    const spawned = await spawnServer({
-      ...{ orders, ledger, self: o.self, helpers: o.helpers },
-      enclose: (pid) => enclosure?.enter(pid),
-    });
-    o.log.info("server.start", { pid: spawned.pid, host_user: user.name });
-    return new RunningServer(spawned, o, enclosure);
-  } catch (error) {
-    await enclosure?.end();
-    throw error;
-  }
-}
-
-class RunningServer implements ServerProcess {
+export class RunningServer implements ServerProcess {
   readonly pid: number;
   readonly secrets: Secrets;
   readonly exited: Promise<Exit>;
   readonly #spawned: Spawned;
-  readonly #o: StartOptions;
+  readonly #o: ProcessOptions;
   readonly #tail: StderrTail;
   readonly #input: ServerInput;
   readonly #group: ProcessGroup;
@@ -155,7 +88,7 @@ class RunningServer implements ServerProcess {
   // stdout: whether we wait for the server, and not for whoever takes its bytes
   #reading = true;
 
-  constructor(spawned: Spawned, o: StartOptions, enclosure: Enclosure | undefined) {
+  constructor(spawned: Spawned, o: ProcessOptions, enclosure: Enclosure | undefined) {
     this.#enclosure = enclosure;
     this.pid = spawned.pid;
     this.secrets = o.secrets ?? NO_SECRETS;

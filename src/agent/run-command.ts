@@ -1,6 +1,6 @@
 /** One command to its end, started as a server is: as its host user, in a clean environment, and nothing of it stays. */
 import { Failure } from "../errors.ts";
-import { type StartOptions, startServer } from "./process.ts";
+import { type StartOptions, startServer } from "./start-server.ts";
 
 export interface CommandResult {
   code: number | null;

@@ -3,7 +3,7 @@
  * and a process table of its own, no new privileges, and with `network: none` not even a loopback that is up. What isn't
  * named isn't there. Where it was asked for and can't be had, the server does not start.
  */
-import { existsSync, lstatSync, readlinkSync } from "node:fs";
+import { existsSync, lstatSync, readlinkSync, realpathSync } from "node:fs";
 import type { Sandbox } from "../config/config.ts";
 import { Failure } from "../errors.ts";
 
@@ -49,6 +49,29 @@ export function sandboxed({ sandbox, command, args, home, cwd, places = PLACES }
     ...["--chdir", cwd ?? own ?? "/"],
   ];
   return { command: bwrap, args: [...options, "--", command, ...args] };
+}
+
+/**
+ * For paths that come from the proxy. bwrap follows a path twice: on the host for what is mounted, and within the sandbox for
+ * where. With a link in it that somebody could make there, the two may differ, and a file of theirs lie over a program. Failure
+ * `start_failed` unless each is there under the very name that it has.
+ */
+export function requirePlainPaths({ read, write }: Sandbox): void {
+  for (const path of [...read, ...write]) {
+    const fault = faultOf(path);
+    if (fault === undefined) continue;
+    throw new Failure("start_failed", `mcp.sandbox names ${JSON.stringify(path)}, which ${fault}`, {
+      hint: `an app resource names directories as they are, without links: realpath ${path}`,
+    });
+  }
+}
+
+function faultOf(path: string): string | undefined {
+  try {
+    return realpathSync(path) === path ? undefined : "is another name of something";
+  } catch (error) {
+    return `can't be had (${(error as NodeJS.ErrnoException).code})`;
+  }
 }
 
 /** Modern systems have links from `/bin` into `/usr`. */

@@ -3,6 +3,9 @@
  * a text or within the strings of a line of JSON, however those are escaped. Where there are none, nothing is looked at.
  */
 import { REDACTED } from "../audit/secrets.ts";
+import { encodeError } from "../mcp/encode.ts";
+import { BAD_SERVER_ANSWER } from "../mcp/fault.ts";
+import type { Id } from "../mcp/message.ts";
 
 /** Shorter ones would be found by accident. Characters. */
 const MIN_LENGTH = 8;
@@ -86,6 +89,17 @@ export class Secrets {
 }
 
 export const NO_SECRETS = new Secrets([]);
+
+/** A masked line of a server: an answer becomes an error; what has no answer's place to say so in (a request, a notification) passes. */
+export function withhold(masked: Uint8Array): Uint8Array {
+  const { id, method } = JSON.parse(new TextDecoder().decode(masked)) as { id?: Id; method?: unknown };
+  if (id === undefined || method !== undefined) return masked;
+  return encodeError(
+    id,
+    BAD_SERVER_ANSWER,
+    "the answer was withheld: it holds a secret of the server's (mcp.secrets: block)",
+  );
+}
 
 /** The place of the closing quote: one with an even number of backslashes before it. */
 function endOfString(bytes: Buffer, start: number): number {

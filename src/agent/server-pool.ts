@@ -3,12 +3,12 @@
  * serves one person or one app, in one era of the protocol, as one host user, and as the configuration was when it started.
  */
 import type { AppConfig } from "../config/config.ts";
-import type { WindowBudget } from "../link/link.ts";
+import type { WindowBudget } from "../link/window.ts";
 import type { Log } from "../log.ts";
 import { memberAt, textAt, withText } from "../mcp/members.ts";
 import type { Message } from "../mcp/message.ts";
-import { handshakeRevision } from "./multiplex.ts";
-import type { ServerProcess, StartOptions } from "./process.ts";
+import { handshakeRevision } from "./multiplex/handshake.ts";
+import type { OnStdout, ServerProcess } from "./process.ts";
 import type { Occasion, Servers } from "./servers.ts";
 import { START_TIMEOUT_S } from "./session-limits.ts";
 import { SharedEnd } from "./shared-end.ts";
@@ -114,7 +114,7 @@ const NOBODY = { user: "", traits: {} };
 interface GroupOptions {
   log: Log;
   budget: WindowBudget;
-  start(onStdout: StartOptions["onStdout"]): Promise<ServerProcess>;
+  start(onStdout: OnStdout): Promise<ServerProcess>;
   onEmpty(): void;
 }
 
@@ -125,6 +125,8 @@ class Group {
   /** Those that take new sessions. */
   readonly #servers = new Set<SharedServer>();
   readonly #starting = new Map<Era | undefined, Promise<SharedServer>>();
+  /** No new session finds it: a server of it ends with the sessions that it has. */
+  #left = false;
   /** How it answers `server/discover` when it doesn't know that. */
   #unknown: Uint8Array | undefined;
 
@@ -151,8 +153,13 @@ class Group {
   }
 
   retire(): void {
-    this.#o.onEmpty();
+    this.#leave();
     for (const server of [...this.#servers]) server.retire();
+  }
+
+  #leave(): void {
+    this.#left = true;
+    this.#o.onEmpty();
   }
 
   #serverOf(era: Era, now: SharedServer | undefined): SharedServer | Promise<SharedServer> {
@@ -187,11 +194,12 @@ class Group {
       onePerson: mcp.share === "user",
       log: this.#o.log,
       budget: this.#o.budget,
-      lingerMs: (mcp.linger ?? LINGER_S) * 1000,
+      // Whoever waits for it joins in this very turn.
+      lingerMs: this.#left ? 0 : (mcp.linger ?? LINGER_S) * 1000,
       startTimeoutMs: (mcp.limits?.startTimeout ?? START_TIMEOUT_S) * 1000,
       onRetired: () => {
         this.#servers.delete(server);
-        if (this.#servers.size === 0) this.#o.onEmpty();
+        if (this.#servers.size === 0) this.#leave();
       },
     });
     shared = server;

@@ -11,8 +11,10 @@ import { SpareExecHelper } from "./exec-helper.ts";
 import { hostUserOf, type Person } from "./host-login.ts";
 import { planLimits } from "./limits.ts";
 import { type Program, programOf } from "./package-pins.ts";
-import { type ServerProcess, type StartOptions, startServer } from "./process.ts";
+import type { OnStdout, ServerProcess } from "./process.ts";
+import { requirePlainPaths } from "./sandbox.ts";
 import { Secrets } from "./secrets.ts";
+import { type StartOptions, startServer } from "./start-server.ts";
 import { loadVariables } from "./variables.ts";
 
 export interface ServersOptions {
@@ -32,7 +34,7 @@ export interface Occasion {
   sid: string;
   person: Person;
   log: Log;
-  onStdout: StartOptions["onStdout"];
+  onStdout: OnStdout;
 }
 
 export class Servers {
@@ -65,6 +67,7 @@ export class Servers {
     // From here on what has our label there may be a live session's.
     for (const { engine } of this.#engines(app)) this.#swept.set(engine, true);
     const { limits, sandbox } = app.mcp;
+    if (app.resource && sandbox !== undefined) requirePlainPaths(sandbox);
     return startServer({
       ...options,
       helpers: this.#helpers,

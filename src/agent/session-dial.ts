@@ -2,7 +2,8 @@
 import { signProof } from "../identity/proof.ts";
 import { publicUrl } from "../identity/url.ts";
 import { dial } from "../link/dial.ts";
-import { AGENT_SESSION_PATH, beforeLink, parseMessage } from "../link/protocol.ts";
+import { AGENT_SESSION_PATH, parseMessage } from "../link/protocol.ts";
+import { beforeLink } from "../link/session-messages.ts";
 import type { AgentIdentity } from "./join.ts";
 import type { Session } from "./session.ts";
 

@@ -40,6 +40,10 @@ export class SessionLimits {
     this.#answered = true;
   }
 
+  get hasAnswered(): boolean {
+    return this.#answered;
+  }
+
   /** Why the session has to end now, if it has to. `open`: requests of either side that wait for an answer. */
   overdue(now: number, open: number): Overdue | undefined {
     const { startTimeout = START_TIMEOUT_S, idleTimeout, sessionTimeout } = this.#limits;

@@ -7,13 +7,15 @@ import { AUDIT_SCHEMA_VERSION, type AuditEvent, type EventDraft } from "../event
 import type { Grant, ReceivedGrant } from "../identity/grant.ts";
 import { Budget } from "../link/budget.ts";
 import { chooseVersion, LINK_VERSIONS } from "../link/frame.ts";
-import type { FromAgent, ToAgent } from "../link/protocol.ts";
+import type { FromAgent } from "../link/from-agent.ts";
+import type { ToAgent } from "../link/to-agent.ts";
 import type { Log } from "../log.ts";
+import { EndedSessions } from "./ended-sessions.ts";
 import { Grants } from "./grants.ts";
 import type { AppHealth } from "./health.ts";
 import type { AgentIdentity } from "./join.ts";
 import type { Observed } from "./observed.ts";
-import type { ServerProcess, StartOptions } from "./process.ts";
+import type { OnStdout, ServerProcess } from "./process.ts";
 import type { ServerPool } from "./server-pool.ts";
 import { Session } from "./session.ts";
 import { dialSession } from "./session-dial.ts";
@@ -44,10 +46,7 @@ const BUDGET = { total: 1024 * 1024 * 1024, user: 192 * 1024 * 1024 };
 export class Sessions {
   readonly #o: SessionsOptions;
   readonly #live = new Map<string, Session>();
-  /** How sessions ended while the proxy could not be told; the next hello does. */
-  readonly #ended = new Map<string, { reason: string; ok: boolean }>();
-  /** Those of them that the last hello told. */
-  #told: string[] = [];
+  readonly #ended: EndedSessions;
   readonly #budget = new Budget(BUDGET);
   readonly #grants: Grants;
   #closed = false;
@@ -55,6 +54,7 @@ export class Sessions {
 
   constructor(options: SessionsOptions) {
     this.#o = options;
+    this.#ended = new EndedSessions(options.control);
     this.#grants = new Grants(options.identity.agent, options.identity.signingKeys);
   }
 
@@ -72,18 +72,12 @@ export class Sessions {
 
   /** For the hello. */
   get report(): Pick<Extract<FromAgent, { t: "hello" }>, "sessions" | "ended"> {
-    this.#told = [...this.#ended.keys()];
-    return {
-      sessions: [...this.#live.keys()],
-      ended: [...this.#ended.entries()].map(([sid, how]) => ({ sid, ...how })),
-    };
+    return { sessions: [...this.#live.keys()], ended: this.#ended.report() };
   }
 
-  /** The proxy took the hello. What has ended since that was made, it called live. */
+  /** The proxy took the hello. */
   reported(): void {
-    for (const sid of this.#told) this.#ended.delete(sid);
-    for (const [sid, how] of this.#ended) this.#o.control().send({ t: "session.ended", sid, ...how });
-    this.#ended.clear();
+    this.#ended.reported();
   }
 
   /** The proxy's clock shows `now`, milliseconds since the epoch. */
@@ -210,9 +204,7 @@ export class Sessions {
       budget: this.#budget.of(grant.user),
       onEnded: (reason, ok) => {
         this.#live.delete(grant.sid);
-        const control = this.#o.control();
-        if (control.up) control.send({ t: "session.ended", sid: grant.sid, reason, ok });
-        else this.#ended.set(grant.sid, { reason, ok });
+        this.#ended.add(grant.sid, { reason, ok });
       },
     });
     this.#live.set(grant.sid, session);
@@ -236,7 +228,7 @@ export class Sessions {
     app: AppConfig,
     { sid, user, traits }: Grant,
     log: Log,
-    onStdout: StartOptions["onStdout"],
+    onStdout: OnStdout,
     over: Promise<void>,
   ): Promise<ServerProcess> {
     const wait = this.#o.health.waitMs(app.name);

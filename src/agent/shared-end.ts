@@ -3,17 +3,17 @@
  * to a bound; then the session is cut. The others never wait for it.
  */
 import { Failure } from "../errors.ts";
-import type { WindowBudget } from "../link/link.ts";
+import type { WindowBudget } from "../link/window.ts";
 import { decode } from "../mcp/codec.ts";
 import type { Message } from "../mcp/message.ts";
 import { crowdedOut, HeldBytes } from "./held-bytes.ts";
-import type { Port } from "./multiplex-port.ts";
-import type { Exit, ServerProcess, StartOptions } from "./process.ts";
+import type { Port } from "./multiplex/port.ts";
+import type { Exit, OnStdout, ServerProcess } from "./process.ts";
 import type { Era, SharedServer } from "./shared-server.ts";
 import { portions } from "./turns.ts";
 
 export interface SharedEndOptions {
-  onStdout: StartOptions["onStdout"];
+  onStdout: OnStdout;
   /** The era that a message asks for; `now`: the one that the session is in. Undefined: it changes nothing. */
   eraOf(message: Message, now: Era | undefined): Era | undefined;
   /** A server of that era, at best the one that the session has; a promise where one has to be started. */

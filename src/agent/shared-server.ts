@@ -1,18 +1,25 @@
 /** A server process that several sessions share: it is written to and read from through a `Multiplex`. */
-import type { WindowBudget } from "../link/link.ts";
+import type { WindowBudget } from "../link/window.ts";
 import type { Log } from "../log.ts";
 import type { Message } from "../mcp/message.ts";
 import { Inbound } from "./inbound.ts";
-import { Multiplex, type Routed } from "./multiplex.ts";
-import type { Port } from "./multiplex-port.ts";
+import { Multiplex } from "./multiplex/multiplex.ts";
+import type { Port } from "./multiplex/port.ts";
+import type { Routed } from "./multiplex/state.ts";
 import type { Exit, ServerProcess } from "./process.ts";
-import type { SharedEnd } from "./shared-end.ts";
 
 /**
  * What the sessions of one process have in common: the handshake's revision, `modern` (2026-07-28 on), or `plain`:
  * neither, of which clients there are that never introduce themselves.
  */
 export type Era = string;
+
+/** A session's end of it. */
+export interface JoinedEnd {
+  /** A line for the session. `unknown`: it is the answer of a server that doesn't know `server/discover`. */
+  deliver(bytes: Uint8Array, unknown?: Uint8Array): void;
+  ended(exit: Exit): void;
+}
 
 export interface SharedServerOptions {
   onePerson: boolean;
@@ -39,7 +46,7 @@ export class SharedServer {
   readonly #o: SharedServerOptions;
   readonly #multiplex: Multiplex;
   readonly #inbound: Inbound;
-  readonly #ends = new Map<Port, SharedEnd>();
+  readonly #ends = new Map<Port, JoinedEnd>();
   #retired = false;
   #asked: number | undefined;
   #idle: ReturnType<typeof setTimeout> | undefined;
@@ -71,7 +78,7 @@ export class SharedServer {
     this.#inbound.settle();
   }
 
-  join(end: SharedEnd): Port {
+  join(end: JoinedEnd): Port {
     clearTimeout(this.#idle);
     const port = this.#multiplex.open();
     this.#ends.set(port, end);

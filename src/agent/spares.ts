@@ -6,10 +6,10 @@
 import type { AppConfig } from "../config/config.ts";
 import { Failure } from "../errors.ts";
 import type { Log } from "../log.ts";
-import type { ServerProcess, StartOptions } from "./process.ts";
+import type { OnStdout, ServerProcess } from "./process.ts";
 
 export interface SparesOptions {
-  start(app: AppConfig, log: Log, onStdout: StartOptions["onStdout"]): Promise<ServerProcess>;
+  start(app: AppConfig, log: Log, onStdout: OnStdout): Promise<ServerProcess>;
   /** What the app's servers are started as, now: a spare of another recipe is of no use. */
   recipeOf(app: AppConfig): string;
   log: Log;
@@ -55,7 +55,7 @@ export class Spares {
   }
 
   /** A server that runs, and whose stdout comes to `onStdout` from its first byte on. Throws what `recipeOf` throws. */
-  take(app: AppConfig, onStdout: StartOptions["onStdout"]): ServerProcess | undefined {
+  take(app: AppConfig, onStdout: OnStdout): ServerProcess | undefined {
     return this.#shelves.get(app.name)?.take(app, onStdout);
   }
 
@@ -102,7 +102,7 @@ class Shelf {
     this.#fill();
   }
 
-  take(app: AppConfig, onStdout: StartOptions["onStdout"]): ServerProcess | undefined {
+  take(app: AppConfig, onStdout: OnStdout): ServerProcess | undefined {
     const recipe = this.#o.recipeOf(app);
     for (const spare of [...this.#spares]) if (spare.recipe !== recipe) this.#drop(spare);
     const spare = this.#spares.shift();
@@ -175,6 +175,10 @@ class Shelf {
     const outlet = new Outlet();
     const log = this.#o.log.child({ app: app.name });
     const server = await this.#o.start(app, log, (chunk) => outlet.take(chunk));
+    if (this.#recipe(this.#app ?? app) !== recipe) {
+      void server.stop(GRACES);
+      return;
+    }
     const old = setTimeout(() => {
       this.#drop(spare);
       this.#fill();
@@ -198,14 +202,14 @@ class Shelf {
 /** Holds what a spare says until somebody takes it. One chunk: the rest waits in the pipe. */
 class Outlet {
   readonly #connected = Promise.withResolvers<void>();
-  #to: StartOptions["onStdout"] | undefined;
+  #to: OnStdout | undefined;
 
   take(chunk: Uint8Array): void | Promise<void> {
     if (this.#to !== undefined) return this.#to(chunk);
     return this.#connected.promise.then(() => this.#to?.(chunk));
   }
 
-  connect(to: StartOptions["onStdout"]): void {
+  connect(to: OnStdout): void {
     this.#to = to;
     this.#connected.resolve();
   }

@@ -7,6 +7,7 @@ import type { Config } from "../config/config.ts";
 import type { HostPort } from "../config/host-port.ts";
 import { Failure } from "../errors.ts";
 import { type DirectoryLock, lockDirectory } from "../identity/directory-lock.ts";
+import { makeDataDirectory } from "../identity/files.ts";
 import type { Log } from "../log.ts";
 import { Agent, type RunningAgent } from "./agent.ts";
 import { Containment } from "./containment.ts";
@@ -37,6 +38,7 @@ export async function startAgent({ config, log, self, guard, diag }: AgentOption
     });
   }
   const dir = join(config.dataDir, "agent");
+  makeDataDirectory(config.dataDir);
   const lock = await waitForLock(dir);
   try {
     const identity = await loadIdentity(config, dir, log);

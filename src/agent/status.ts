@@ -35,6 +35,8 @@ export const agentStatus = v.object({
       pinned: v.optional(v.string()),
       /** Servers that wait for their first session. */
       spares: v.optional(v.number()),
+      /** Why the proxy does not offer it to anybody. */
+      refused: v.optional(v.string()),
     }),
   ),
   sessions: v.array(v.object({ sid: v.string(), app: v.string(), user: v.string(), pid: v.optional(v.number()) })),

@@ -86,6 +86,11 @@ export class AppPins implements ToolPins {
     return this.#begun;
   }
 
+  /** Nothing was seen yet. */
+  get isBlank(): boolean {
+    return !this.#begun && this.#tools.size === 0;
+  }
+
   see(tool: string, json: Uint8Array, own: boolean): { hash: string; events: EventDraft[] } {
     const now = readDefinition(json);
     const { hash } = now;

@@ -4,20 +4,17 @@
  * acknowledges what it has stored; only that is dropped. After a restart everything unacknowledged is there again, and
  * may have been stored: the events' uids make that no duplicate.
  *
- * On disk: segments of JSON lines named by sequence number, and `acked`, the last number that the proxy has. An event's
- * sequence number is its place there: it is not in the event, and grows for as long as the directory lives. What is in the
- * event is its place in this boot's hash chain (`chain.ts`): lines that were never shipped keep the chain of the boot that
- * wrote them.
+ * An event has two places: the sequence number on disk (`spool-files.ts`), which is not in it, and the one in this boot's hash
+ * chain (`chain.ts`), which is: lines that were never shipped keep the chain of the boot that wrote them.
  */
-import { closeSync, constants, openSync, readdirSync, rmSync, writeSync } from "node:fs";
-import { Failure } from "../errors.ts";
+import { Failure, messageOf } from "../errors.ts";
 import { AUDIT_SCHEMA_VERSION, type AuditEvent, type EventName } from "../event.ts";
-import { openPrivateDirectory, syncDirectory } from "../identity/files.ts";
+import { openPrivateDirectory } from "../identity/files.ts";
 import type { Log } from "../log.ts";
 import { type ChainEnd, GENESIS } from "./chain.ts";
-import { DISK, type Disk, parseSegmentName, Segment } from "./segment.ts";
-import { ackPath, encodeAck, loadSoundAck } from "./spool-ack.ts";
-import { type EncodedLines, encodeLines, lastOf, soundFrom } from "./spool-lines.ts";
+import { DISK, type Disk, type Segment } from "./segment.ts";
+import { type Batch, SpoolFiles } from "./spool-files.ts";
+import { type EncodedLines, encodeLines, soundFrom } from "./spool-lines.ts";
 import { newUid } from "./uid.ts";
 
 export interface SpoolOptions {
@@ -41,15 +38,6 @@ export interface SpoolOptions {
   now?: () => number;
 }
 
-export interface Batch {
-  /** Sequence number of the first; the others follow without a gap. */
-  first: number;
-  /** 0 when nothing waits. */
-  count: number;
-  /** Each event's JSON, as it stands in the file, with line feeds between them. */
-  lines: string;
-}
-
 const MIB = 1024 * 1024;
 /** What ends something that was let through: it has the last 1/16 of the spool to itself. */
 const ENDINGS: ReadonlySet<EventName> = new Set(["mcp.session.response", "mcp.session.end"]);
@@ -63,51 +51,32 @@ export class Spool {
   readonly #directory: string;
   readonly #log: Log;
   readonly #maxBytes: number;
-  readonly #segmentBytes: number;
-  readonly #always: boolean;
-  readonly #syncMs: number;
-  readonly #disk: Disk;
-  readonly #ackFd: number;
   readonly #dropsOldest: boolean;
   readonly #agent: string | undefined;
   readonly #now: () => number;
-  /** Where the boot before this one ended, as far as the disk tells; undefined for the first. */
-  readonly previous: ChainEnd | undefined;
+  readonly #files: SpoolFiles;
   #end: ChainEnd;
-  /** Oldest first; the last is the one written to. */
-  #segments: Segment[];
-  #current: Segment;
-  #acked: number;
-  #bytes: number;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #syncing = false;
   #broken: string | undefined;
   #refusing = false;
-  #closed = false;
 
-  private constructor(directory: string, options: SpoolOptions, found: Segment[], acked: number) {
+  private constructor(directory: string, options: SpoolOptions) {
     this.#directory = directory;
     this.#log = options.log;
     this.#maxBytes = options.maxBytes ?? 256 * MIB;
-    this.#segmentBytes = options.segmentBytes ?? Math.min(8 * MIB, Math.ceil(this.#maxBytes / 16));
-    this.#always = options.sync === "always";
-    this.#syncMs = options.syncMs ?? 50;
-    this.#disk = options.disk ?? DISK;
     this.#dropsOldest = options.onFull === "drop_oldest";
     this.#agent = options.agent;
     this.#now = options.now ?? Date.now;
     this.#end = { chain: options.chain ?? crypto.randomUUID(), n: 0, hash: GENESIS };
-    this.previous = lastOf(found);
-    this.#acked = acked;
-    this.#current = Segment.create(directory, Math.max(acked, found.at(-1)?.last ?? 0) + 1, this.#disk);
-    syncDirectory(directory);
-    // an empty one of that very name was replaced just now
-    for (const segment of found) if (segment.first === this.#current.first) segment.close();
-    this.#segments = [...found.filter(({ first }) => first < this.#current.first), this.#current];
-    this.#bytes = found.reduce((sum, { size }) => sum + size, 0);
-    this.#ackFd = openSync(ackPath(directory), constants.O_WRONLY | constants.O_CREAT, 0o600);
-    writeSync(this.#ackFd, encodeAck(acked), 0);
-    this.#drop();
+    this.#files = new SpoolFiles(directory, {
+      log: options.log,
+      segmentBytes: options.segmentBytes ?? Math.min(8 * MIB, Math.ceil(this.#maxBytes / 16)),
+      sync: options.sync === "always" ? "always" : (options.syncMs ?? 50),
+      disk: options.disk ?? DISK,
+      onSyncFailed: (cause) => {
+        this.#failed(cause);
+        return this.#broken === undefined;
+      },
+    });
   }
 
   /**
@@ -117,13 +86,10 @@ export class Spool {
   static open(directory: string, options: SpoolOptions): Spool {
     openPrivateDirectory(directory);
     try {
-      const names = readdirSync(directory).map(parseSegmentName);
-      const firsts = names.filter((first) => first !== undefined).sort((a, b) => a - b);
-      const found = firsts.map((first) => Segment.load(directory, first));
-      return new Spool(directory, options, found, loadSoundAck(directory, found, options.log));
+      return new Spool(directory, options);
     } catch (cause) {
       if (cause instanceof Failure) throw cause;
-      throw new Failure("data_dir", `can't open the audit spool ${directory}: ${reason(cause)}`, { cause });
+      throw new Failure("data_dir", `can't open the audit spool ${directory}: ${messageOf(cause)}`, { cause });
     }
   }
 
@@ -138,9 +104,9 @@ export class Spool {
     const limit = this.#maxBytes * (ending ? 1 : 15 / 16);
     let made = encodeLines(events, this.#end);
     const canFit = made.bytes.byteLength <= limit;
-    for (let tries = this.#segments.length; this.#bytes + made.bytes.byteLength > limit; tries--) {
+    for (let tries = this.#files.count; this.#files.bytes + made.bytes.byteLength > limit; tries--) {
       if (!this.#dropsOldest || !canFit || tries < 0 || !this.#dropOldest()) {
-        throw this.#refusal(`${Math.ceil(this.#bytes / 1024)} KiB of events wait for the proxy`);
+        throw this.#refusal(`${Math.ceil(this.#files.bytes / 1024)} KiB of events wait for the proxy`);
       }
       made = encodeLines(events, this.#end); // the drop was recorded before them
     }
@@ -151,8 +117,9 @@ export class Spool {
 
   /** The first event of a boot says where the one before it ended, so that no chain can vanish unnoticed. */
   begin(details: Record<string, unknown> = {}): void {
-    const previous = this.previous === undefined ? {} : { previous: this.previous };
-    this.#write(encodeLines([this.#own("audit.chain.start", { ...details, ...previous })], this.#end));
+    const { previous } = this.#files;
+    const known = previous === undefined ? {} : { previous };
+    this.#write(encodeLines([this.#own("audit.chain.start", { ...details, ...known })], this.#end));
     this.onAppend?.();
   }
 
@@ -164,15 +131,11 @@ export class Spool {
 
   #write({ bytes, lengths, end }: EncodedLines): void {
     try {
-      if (this.#current.size >= this.#segmentBytes) this.#rotate();
-      this.#current.append(bytes, lengths);
-      if (this.#always) this.#current.syncNow();
+      this.#files.write(bytes, lengths);
     } catch (cause) {
       throw this.#failed(cause);
     }
     this.#end = end;
-    this.#bytes += bytes.byteLength;
-    if (!this.#always) this.#syncLater();
   }
 
   /**
@@ -180,25 +143,25 @@ export class Spool {
    * events are shipped after all. False: there is nothing to drop.
    */
   #dropOldest(): boolean {
-    if (this.#segments.length === 1) {
-      if (this.#current.last < this.#current.first) return false;
-      try {
-        this.#rotate();
-      } catch (cause) {
-        throw this.#failed(cause);
-      }
-    }
-    const [oldest] = this.#segments;
-    if (oldest === undefined || oldest === this.#current) return false;
-    const from = Math.max(this.#acked + 1, oldest.first);
+    const oldest = this.#sealOldest();
+    if (oldest === undefined) return false;
+    const from = Math.max(this.#files.acked + 1, oldest.first);
     const [begin, end] = [soundFrom(oldest, from, 1), soundFrom(oldest, oldest.last, -1, from)];
     if (begin !== undefined && end !== undefined) {
       const details = { reason: "spool_full", chain: end.chain, from: begin.n, to: end.n, hash: end.hash };
       this.#write(encodeLines([this.#own("audit.gap", details)], this.#end));
       this.#log.error("spool.dropped", { events: oldest.last - from + 1, file: oldest.path });
     }
-    this.ack(oldest.last);
+    this.#files.ack(oldest.last);
     return true;
+  }
+
+  #sealOldest(): Segment | undefined {
+    try {
+      return this.#files.sealOldest();
+    } catch (cause) {
+      throw this.#failed(cause);
+    }
   }
 
   /**
@@ -206,21 +169,15 @@ export class Spool {
    * there is one, of about `maxBytes` together. Asking again gives the same; a shipper with several batches under way passes
    * the last number that it has sent, and begins anew when it reconnects.
    */
-  next(maxItems: number, maxBytes: number, after = this.#acked): Batch {
-    let from = Math.max(after, this.#acked) + 1;
-    if (this.#closed) return { first: from, count: 0, lines: "" };
-    for (const segment of this.#segments) {
-      from = Math.max(from, segment.first);
-      while (segment.holes.has(from)) from += 1;
-      if (from > segment.last) continue;
-      try {
-        return { first: from, ...segment.read(from, Math.max(1, maxItems), maxBytes) };
-      } catch (cause) {
-        throw new Failure("data_dir", `can't read the audit spool: ${reason(cause)}`, { cause });
-      }
+  next(maxItems: number, maxBytes: number, after = this.#files.acked): Batch {
+    const { acked } = this.#files;
+    try {
+      const batch = this.#files.read(Math.max(after, acked) + 1, maxItems, maxBytes);
+      if (batch.count === 0 && after === acked) this.#files.ack(this.#files.last); // only spoilt lines were left, if any
+      return batch;
+    } catch (cause) {
+      throw new Failure("data_dir", `can't read the audit spool: ${messageOf(cause)}`, { cause });
     }
-    if (after === this.#acked) this.ack(this.#current.last); // only spoilt lines were left, if any
-    return { first: from, count: 0, lines: "" };
   }
 
   /**
@@ -228,32 +185,30 @@ export class Spool {
    * nothing; throws `Failure("invalid")` on a number that was never given out.
    */
   ack(seq: number): void {
-    if (!Number.isSafeInteger(seq) || seq > this.#current.last) {
+    if (!Number.isSafeInteger(seq) || seq > this.#files.last) {
       throw new Failure("invalid", "the proxy acknowledged audit events that this agent has not sent");
     }
-    if (seq <= this.#acked || this.#closed) return;
-    this.#acked = seq;
-    try {
-      writeSync(this.#ackFd, encodeAck(seq), 0);
-    } catch (cause) {
-      this.#log.warn("spool.ack_not_kept", { error: reason(cause) }); // events are sent twice after a restart: no harm
-    }
-    this.#drop();
+    this.#files.ack(seq);
+  }
+
+  /** Where the boot before this one ended, as far as the disk tells; undefined for the first. */
+  get previous(): ChainEnd | undefined {
+    return this.#files.previous;
   }
 
   /** Events that the proxy has not acknowledged. */
   get pending(): number {
-    return this.#current.last - this.#acked;
+    return this.#files.last - this.#files.acked;
   }
 
   /** Sequence number up to which the proxy has everything. */
   get acked(): number {
-    return this.#acked;
+    return this.#files.acked;
   }
 
   /** Bytes on disk, of at most `maxBytes`. */
   get bytes(): number {
-    return this.#bytes;
+    return this.#files.bytes;
   }
 
   /** Bytes that it may hold. */
@@ -264,75 +219,21 @@ export class Spool {
   /** Why nothing can be recorded just now, so that no call is let through; undefined: it can. */
   get blocked(): string | undefined {
     if (this.#broken !== undefined) return this.#broken;
-    if (!this.#dropsOldest && this.#bytes + ORDINARY > (this.#maxBytes * 15) / 16) return "the audit spool is full";
+    if (!this.#dropsOldest && this.#files.bytes + ORDINARY > (this.#maxBytes * 15) / 16)
+      return "the audit spool is full";
     return this.#refusing ? "the last audit event could not be written" : undefined;
   }
 
   /** Syncs and closes; appending after it fails. */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
     this.#broken = "the spool is closed";
-    clearTimeout(this.#timer);
-    for (const segment of this.#segments) {
-      try {
-        if (segment.dirty || segment === this.#current) segment.syncNow();
-      } catch (cause) {
-        this.#log.error("spool.sync_failed", { error: reason(cause) });
-      }
-      segment.close();
-    }
-    closeSync(this.#ackFd);
-  }
-
-  #rotate(): void {
-    const segment = Segment.create(this.#directory, this.#current.last + 1, this.#disk);
-    syncDirectory(this.#directory);
-    this.#segments.push(segment);
-    this.#current = segment;
-    this.#drop();
-  }
-
-  /** Deletes segments that the proxy has the whole of. */
-  #drop(): void {
-    while (true) {
-      const [oldest] = this.#segments;
-      if (oldest === undefined || oldest === this.#current || oldest.last > this.#acked) return;
-      this.#segments.shift();
-      this.#bytes -= oldest.size;
-      oldest.close();
-      try {
-        rmSync(oldest.path, { force: true });
-      } catch (cause) {
-        this.#log.warn("spool.not_deleted", { file: oldest.path, error: reason(cause) }); // the next start tries again
-      }
-    }
-  }
-
-  #syncLater(): void {
-    if (this.#timer !== undefined || this.#syncing) return;
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      void this.#sync();
-    }, this.#syncMs);
-    this.#timer.unref(); // `close` syncs; and the kernel has the events already
-  }
-
-  async #sync(): Promise<void> {
-    this.#syncing = true;
-    try {
-      for (const segment of this.#segments.filter(({ dirty }) => dirty)) await segment.sync();
-    } catch (cause) {
-      this.#failed(cause);
-    }
-    this.#syncing = false;
-    if (!this.#closed && this.#broken === undefined && this.#segments.some(({ dirty }) => dirty)) this.#syncLater();
+    this.#files.close();
   }
 
   /** A full disk may have room later; one that failed to sync has lost we don't know what, and takes no more. */
   #failed(cause: unknown): Failure {
     const full = ["ENOSPC", "EDQUOT", "EFBIG"].includes(String((cause as NodeJS.ErrnoException).code));
-    const message = full ? "the disk is full" : `the disk failed (${reason(cause)})`;
+    const message = full ? "the disk is full" : `the disk failed (${messageOf(cause)})`;
     if (!full) this.#broken ??= message;
     return this.#refusal(message, cause);
   }
@@ -346,5 +247,3 @@ export class Spool {
     });
   }
 }
-
-const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error));

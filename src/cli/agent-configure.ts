@@ -60,13 +60,19 @@ type Given = Args<typeof args>;
 function fileOf(token: string): string {
   if (token.includes("/") || existsSync(token)) return resolve(token);
   throw new Failure("usage", "--token takes the path of a file that holds the token, not the token itself", {
-    hint: "(umask 077; cat >/tmp/mcpgate-token) # paste it, press Ctrl-D, and give --token=/tmp/mcpgate-token",
+    // mktemp: under a name that somebody could guess, there may be a file of theirs
+    hint: 't=$(mktemp); cat >"$t" # paste it, press Ctrl-D, and give --token="$t"',
   });
 }
 
 function appOf({ uid }: Context, name: string, given: Given): AgentFileApp {
   if (given.command === undefined) {
     throw new Failure("usage", "--command is required beside --app", { hint: "like --command=docker --arg=run" });
+  }
+  if (/\s/.test(given.command) && !existsSync(given.command)) {
+    throw new Failure("usage", "--command is the program alone: each of its arguments has an --arg of its own", {
+      hint: `like ${flagsOf(given.command)}`,
+    });
   }
   const runAsHostUser = given["run-as-host-user"];
   if (uid === 0 && runAsHostUser === undefined) {
@@ -84,6 +90,13 @@ function appOf({ uid }: Context, name: string, given: Given): AgentFileApp {
   };
 }
 
+/** A command line as flags, where its words can be told without a shell's rules. */
+function flagsOf(line: string): string {
+  const [program, ...words] = line.split(/\s+/).filter(Boolean);
+  const plain = /^[\w@%+=:,./\s-]+$/.test(line);
+  return [`--command=${program}`, ...(plain ? words : ["…"]).map((word) => `--arg=${word}`)].join(" ");
+}
+
 /** The server that mcpgate brings along, for whoever wants to see something work first. */
 function demoApp({ self, uid }: Context, given: Given): AgentFileApp {
   for (const flag of ["command", "arg"] as const) {
@@ -94,6 +107,8 @@ function demoApp({ self, uid }: Context, given: Given): AgentFileApp {
     name: "demo",
     description: given.description ?? "the MCP server that mcpgate brings along",
     labels: labelsOf(given.label) ?? { env: "demo" },
+    // or else the second host that is set up like this would have nothing to offer
+    shared: true,
     command: rest.length === 0 && isInPath(program) ? basename(program) : program,
     args: [...rest, "demo-server"],
     runAsHostUser: given["run-as-host-user"] ?? (uid === 0 ? "nobody" : undefined),

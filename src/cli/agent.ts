@@ -4,7 +4,7 @@ import type { Config } from "../config/config.ts";
 import { diagAddress } from "../config/diag-address.ts";
 import { loadConfig } from "../config/load.ts";
 import { Failure } from "../errors.ts";
-import { giveSigns, openNotifier } from "../systemd/notify.ts";
+import { giveSigns, type Notifier, openNotifier } from "../systemd/notify.ts";
 import { command, configFlag, formatFlag } from "./command.ts";
 import { utc } from "./listing.ts";
 import { render, table } from "./output.ts";
@@ -29,7 +29,7 @@ export const start = command({
     const config = loadConfig({ path, env: context.env, uid: context.uid });
     if (config.app === undefined) {
       throw new Failure("config", notEnabled(config.file, "app_service"), {
-        hint: "on the proxy's host, `mcpgate tokens add --type=app` prints a configuration to begin from",
+        hint: "mcpgate agent configure --help",
       });
     }
     const log = context.createLog(config.log);
@@ -40,6 +40,7 @@ export const start = command({
     const notifier = guard?.notifier ?? own;
     const stopSigns = giveSigns(notifier);
     let reloading: Reloading | undefined;
+    let stopTelling = () => {};
     let drainSeconds = config.app.drainSeconds;
     const stopped = context.untilStopped().then(() => undefined);
     const agent = await context.services.startAgent({
@@ -54,7 +55,10 @@ export const start = command({
         await agent.reload(next);
         drainSeconds = next.app?.drainSeconds ?? drainSeconds;
       };
-      const status = ({ app }: Config) => `offers ${named(app?.apps.map(({ name }) => name))}`;
+      const status = (): string => {
+        const apps = agent.offers();
+        return apps === undefined ? "not connected to the proxy; dialling on" : `offers ${named(apps)}`;
+      };
       reloading = followConfig(context, { service: "agent", path, config, log, notifier, status, apply });
       // A proxy that is down is no reason to hold up the start of the host.
       const late = setTimeout(() => notifier.ready("the proxy can't be reached; dialling on"), READY_MS);
@@ -64,9 +68,11 @@ export const start = command({
       const offers = `offers ${named(ready.apps)}`;
       await announce(context, `mcpgate agent ${ready.agent} is ready and ${offers}\n`);
       notifier.ready(offers);
+      stopTelling = keepTold(notifier, offers, status);
       await Promise.race([stopped, agent.closed, reloading.hungUp]);
       return 0;
     } finally {
+      stopTelling();
       reloading?.stop();
       notifier.stopping(drainSeconds + STOP_SECONDS);
       stopSigns();
@@ -74,6 +80,22 @@ export const start = command({
     }
   },
 });
+
+/** How often systemd's one line about the agent is looked at, milliseconds. */
+const TELL_MS = 1_000;
+
+/** Tells systemd when the line is another one. Until it is told to stop. */
+function keepTold(notifier: Notifier, first: string, status: () => string): () => void {
+  let told = first;
+  const timer = setInterval(() => {
+    const now = status();
+    if (now === told) return;
+    told = now;
+    notifier.status(now);
+  }, TELL_MS);
+  timer.unref();
+  return () => clearInterval(timer);
+}
 
 const named = (apps: readonly string[] = []): string => (apps.length === 0 ? "no apps" : apps.join(", "));
 
@@ -97,8 +119,8 @@ export const status = command({
         "",
         table(
           ["App", "Sessions", "Spares", "Last Start", "Since (UTC)", "Pinned To", "Error"],
-          now.apps.map(({ app, sessions, spares = 0, state, at, pinned, error }) => [
-            ...[app, sessions, spares, state, utc(at), pinned, error],
+          now.apps.map(({ app, sessions, spares = 0, state, at, pinned, error, refused }) => [
+            ...[app, sessions, spares, refused === undefined ? state : "refused", utc(at), pinned, refused ?? error],
           ]),
         ),
       ].join("\n");

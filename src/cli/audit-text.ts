@@ -18,12 +18,16 @@ export function eventLine(event: AuditEvent): string {
 
 export const jsonLine = (event: AuditEvent): string => `${JSON.stringify(event)}\n`;
 
+/** About an agent, or about one of several that offer an app. */
+const isOfAgent = (name: string): boolean =>
+  name.startsWith("agent.") || name === "app.refuse" || name === "app.approve";
+
 /** What was asked for and how it went, in one cell. */
 function details(event: AuditEvent): string {
   const target = event.tool ?? event.prompt ?? event.resource;
   const outcome = event.outcome ?? (event.success === false ? "failed" : undefined);
   const parts = [
-    event.event.startsWith("agent.") ? event.agent : undefined,
+    isOfAgent(event.event) ? event.agent : undefined,
     event.method,
     target,
     outcome,

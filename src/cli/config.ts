@@ -5,21 +5,25 @@ import { dotted } from "../config/positions.ts";
 import { type PlacedProblem, placed } from "../config/problem.ts";
 import { configWarnings } from "../config/warnings.ts";
 import { Failure } from "../errors.ts";
-import { command, formatFlag } from "./command.ts";
+import { command, configFlag, formatFlag } from "./command.ts";
 import { json, render } from "./output.ts";
 
 export const check = command({
   args: {
     file: { type: "positional", required: false, description: "MCPGATE_CONFIG, else /etc/mcpgate.yaml, unless given" },
     ...formatFlag,
+    config: { ...configFlag.config, description: "the same as FILE" },
   },
   about: [
     "Tells all that is wrong with a configuration file, with places, and what in it may not be meant so. It changes nothing",
     "and asks nobody; `mcpgate agent check` starts the apps, too. Exit code 2 when something is wrong.",
   ].join("\n"),
   examples: ["mcpgate config check", "mcpgate config check agent.yaml --format=json"],
-  async run(context, { file: path, format }) {
-    const { file, named = file } = configFile({ path, env: context.env });
+  async run(context, { file: path, config, format }) {
+    if (path !== undefined && config !== undefined) {
+      throw new Failure("usage", "FILE and --config are the same", { hint: `mcpgate config check ${path}` });
+    }
+    const { file, named = file } = configFile({ path: path ?? config, env: context.env });
     const text = loadText(file, true) ?? "";
     const own = checkConfig(text, { shownAs: named, uid: context.uid }, configWarnings);
     // what only an agent that is root needs is no fault where none may ever be

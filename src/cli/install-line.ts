@@ -22,8 +22,9 @@ export const installLineWindows = (trust: ProxyTrust): string =>
   "if ($?) { powershell -ExecutionPolicy Bypass -File $f }";
 
 /**
- * `-k` beside a pin: no host knows a CA of the proxy's own, and the server's key is checked before anything is sent; a curl
- * that can't do that ends with an error. Nothing in the words needs other quotes in PowerShell than in a shell.
+ * `-k` beside a pin: no host knows a CA of the proxy's own, and the server's key is checked before anything is sent. A curl
+ * that can't do that ends with an error, but for new ones that were built with Rustls, which warn (and not under `-s`): the
+ * script looks for those before it goes on (`must_pin`). Nothing in the words needs other quotes in PowerShell than in a shell.
  */
 function fetchWith(curl: string, { public_addr, key_pin }: ProxyTrust, script: string): string {
   const address = parseHostPort(public_addr);

@@ -70,7 +70,13 @@ function agentText({ context, config, file, user }: Wanted): string {
   if (config !== undefined && config.app === undefined) {
     throw new Failure("config", notEnabled(file, "app_service"), { hint: "for a proxy: --for=proxy" });
   }
-  if (user !== undefined) warnUnreadable(context, file);
+  if (user !== undefined) {
+    warnUnreadable(context, file);
+    for (const { name, mcp } of config?.app?.apps ?? []) {
+      if (mcp.runAsHostUser === undefined || mcp.runAsHostUser === user) continue;
+      context.out.warning(`the app ${name} will not start: an agent that is ${user} has no other run_as_host_user`);
+    }
+  }
   return agentUnit({
     program: context.self,
     config: file,

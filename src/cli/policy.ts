@@ -37,7 +37,7 @@ export const test = command({
         );
       }
     }
-    if (ran === 0) context.out.notice(`${file} holds no tests: see the README on a role's tests`);
+    if (ran === 0) context.out.notice(`${file} holds no tests: tests of a role stand under its key tests`);
     else context.out.notice(`${ran} tests, ${failed === 0 ? "all passed" : `${failed} failed`}`);
     return failed === 0 ? 0 : 1;
   },

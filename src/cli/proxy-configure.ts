@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import { composeProxyFile } from "../config/compose-proxy.ts";
 import { formatHostPort, parseHostPort } from "../config/host-port.ts";
+import { Failure } from "../errors.ts";
 import { command } from "./command.ts";
 import { requireRight } from "./composed-file.ts";
 import { outputFlag, printOrMake } from "./new-file.ts";
@@ -35,6 +36,9 @@ export const configure = command({
     const dialled = parseHostPort(publicAddr, { defaultPort: 443 });
     const port = typeof dialled === "string" ? 443 : dialled.port;
     const [certFile, keyFile] = [given["cert-file"], given["key-file"]];
+    if ((certFile === undefined) !== (keyFile === undefined)) {
+      throw new Failure("usage", "--cert-file and --key-file go together", { hint: "give both, or neither" });
+    }
     const text = composeProxyFile({
       publicAddr: typeof dialled === "string" ? publicAddr : formatHostPort(dialled),
       listenAddr: given["listen-addr"] ?? `0.0.0.0:${port}`,

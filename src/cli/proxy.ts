@@ -24,7 +24,7 @@ export const start = command({
     const config = loadConfig({ path, env: context.env, uid: context.uid });
     if (config.proxy === undefined) {
       throw new Failure("config", notEnabled(config.file, "proxy_service"), {
-        hint: 'write into /etc/mcpgate.yaml, or a FILE for --config=FILE: proxy_service: {enabled: true, public_addr: "HOST:443"}',
+        hint: "mcpgate proxy configure --help",
       });
     }
     // before the start, so that a signal that comes while it starts stops it cleanly too

@@ -30,7 +30,11 @@ export const create = command({
     force: { type: "boolean", description: "replace what is there" },
     ...configFlag,
   },
-  examples: ["mcpgate create -f role.yaml", "mcpgate get role/dev >role.yaml", "mcpgate create -f role.yaml --force"],
+  about: [
+    "Documents as `mcpgate get` prints them and `mcpgate config schema --kind=…` describes them. Of an app it also tells",
+    "which agents offer it from now on, and why others do not.",
+  ].join("\n"),
+  examples: ["mcpgate create -f app.yaml", "mcpgate get role/dev >role.yaml", "mcpgate create -f role.yaml --force"],
   async run(context, { file, force, config }) {
     const documents = await loadDocuments(context, file);
     await withAdminApi(context, config, async (api) => {
@@ -91,7 +95,7 @@ export const rm = command({
     },
     ...configFlag,
   },
-  examples: ["mcpgate rm role/dev"],
+  examples: ["mcpgate rm role/dev", "mcpgate rm app/everything"],
   async run(context, { resource, config }) {
     const { kind, name } = parseResource(resource, "rm");
     if (name === undefined) {

@@ -26,7 +26,11 @@ interface NewToken extends Token, ProxyTrust {
 export const add = command({
   args: {
     type: { type: "enum", options: ["app"], required: true, description: "what joins with it" },
-    ttl: { type: "string", valueHint: "30m", description: "how long it is good for (30m unless given)" },
+    ttl: {
+      type: "string",
+      valueHint: "30m",
+      description: "how long it is good for (30m unless given, 24h at the most)",
+    },
     format: {
       type: "enum",
       options: ["text", "json", "yaml"],
@@ -35,7 +39,11 @@ export const add = command({
     ...configFlag,
   },
   about: "Agents join with it until it expires; what has joined stays. The proxy keeps its hash only.",
-  examples: ["mcpgate tokens add --type=app", "mcpgate tokens add --type=app --ttl=2h --format=text >/tmp/token"],
+  // a file of a name that everybody knows, in a directory that everybody may write, is everybody's to read
+  examples: [
+    "mcpgate tokens add --type=app",
+    'token=$(mktemp); mcpgate tokens add --type=app --ttl=2h --format=text >"$token"',
+  ],
   async run(context, { type, ttl, format, config }) {
     const seconds = ttl === undefined ? undefined : parseDuration(ttl);
     if (ttl !== undefined && seconds === undefined) {

@@ -24,14 +24,18 @@ export async function openAdminApi(o: { config: Config | undefined; env: Env }):
   } catch (error) {
     const failure = Failure.from(error);
     if (failure.code !== "not_logged_in") throw failure;
-    throw new Failure(
-      "not_logged_in",
-      `no proxy runs on this host (${socket ?? "no configuration"}), and nobody is logged in`,
-      {
-        hint: "run it on the proxy's host with the proxy's --config, or log in as an admin: mcpgate client login --proxy=HOST:PORT --user=NAME",
-      },
-    );
+    const what = `no proxy runs on this host (${socket ?? "no configuration"}), and nobody is logged in`;
+    throw new Failure("not_logged_in", what, { hint: `${whereElse(o.config)}: ${LOGIN}` });
   }
+}
+
+const LOGIN = "mcpgate client login --proxy=HOST:PORT --user=NAME";
+
+/** Whoever is not root looks for a proxy of their own, unless the configuration says where its data is. */
+function whereElse(config: Config | undefined): string {
+  if (config?.proxy === undefined) return "run it on the proxy's host with the proxy's --config, or log in as an admin";
+  const start = "start it (mcpgate proxy start, or systemctl start mcpgate)";
+  return `${process.getuid?.() === 0 ? start : "run it as root (sudo mcpgate …), if root runs the proxy"}, or log in as an admin`;
 }
 
 export async function openUserApi({ env }: { env: Env }): Promise<ApiClient> {

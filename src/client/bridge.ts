@@ -8,17 +8,14 @@ import type { CloseReason } from "../link/link.ts";
 import type { Log } from "../log.ts";
 import { decode } from "../mcp/codec.ts";
 import { encodeError } from "../mcp/encode.ts";
-import { CONNECTION_FAILED, OUTCOME_UNKNOWN } from "../mcp/fault.ts";
-import { type Line, LineSplitter } from "../mcp/lines.ts";
-import { DEFAULT_CODEC_LIMITS, type Id, type Message, type Notification, type Request } from "../mcp/message.ts";
+import { joinLines, type Line, LineSplitter } from "../mcp/lines.ts";
+import { DEFAULT_CODEC_LIMITS, type Request } from "../mcp/message.ts";
+import { endedAnswer, refusal } from "./bridge-errors.ts";
 import type { BridgeSession, SessionEvents } from "./bridge-session.ts";
-import { Handshake } from "./handshake.ts";
-import { type Call, OpenCalls } from "./open-calls.ts";
-import { OwnRequests } from "./own-requests.ts";
+import { Dialogue } from "./dialogue.ts";
+import type { Call } from "./open-calls.ts";
 import { barOf, PauseWatch } from "./pause-watch.ts";
 import { logMessage, noticesOf, renew } from "./renewal.ts";
-import { ServerRequests } from "./server-requests.ts";
-import { ServerState } from "./server-state.ts";
 
 export interface BridgeOptions {
   app: string;
@@ -46,16 +43,11 @@ type State =
 /** A session that is just opening is given this long, to be closed then. */
 const STOP_OPENING_MS = 1_000;
 const TICK_MS = 1_000;
-const KEPT = (method: string): boolean => method === "initialize" || ServerState.keeps(method);
 
 export class Bridge {
   readonly #options: BridgeOptions;
   readonly #now: () => number;
-  readonly #calls: OpenCalls;
-  readonly #asked = new ServerRequests();
-  readonly #handshake = new Handshake();
-  readonly #kept = new ServerState();
-  readonly #own = new OwnRequests();
+  readonly #dialogue: Dialogue;
   /** The session that is opening or open. */
   #session: BridgeSession | undefined;
   #state: State;
@@ -71,12 +63,12 @@ export class Bridge {
   constructor(options: BridgeOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
-    this.#calls = new OpenCalls(KEPT, this.#now);
+    this.#dialogue = new Dialogue(this.#now);
     this.#watch = new PauseWatch({
       app: options.app,
       now: this.#now,
       every: options.every ?? everySecond,
-      calls: this.#calls,
+      calls: this.#dialogue.calls,
       session: () => this.#session,
       isOpening: () => this.#state.is === "opening",
       show: (lines) => this.#show(lines),
@@ -100,7 +92,7 @@ export class Bridge {
       const id = message.shape === "response" ? null : (message.id ?? null);
       return this.#options.write(encodeError(id, message.code, `mcpgate: ${message.reason}`));
     }
-    const bytes = message.kind === "response" ? this.#asked.answer(message) : this.#onNotification(message);
+    const bytes = this.#dialogue.toServer(message);
     if (session !== undefined && bytes !== undefined) await this.#send(session, bytes);
   }
 
@@ -122,20 +114,20 @@ export class Bridge {
 
   async #onRequest(request: Request): Promise<void> {
     const { id, method, bytes } = request;
+    const { calls } = this.#dialogue;
     if (this.#state.is === "ending") await this.#finished.promise;
     const state = this.#state;
     if (method === "initialize" && state.is === "closed") {
-      this.#handshake.forget();
-      this.#kept.forget();
+      this.#dialogue.forget();
       this.#before = undefined;
       if (state.changed) state.changed = false;
     }
     if (state.is === "closed" && state.told && !state.changed) this.#state = this.#begin();
-    const call = this.#calls.add(request);
+    const call = calls.add(request);
     const session = await this.#ready();
     if (session === undefined && this.#state.is !== "closed") {
       // It opened and ended at once: the next one, then.
-      if (call !== undefined) this.#calls.remove(id);
+      if (call !== undefined) calls.remove(id);
       return this.#onRequest(request);
     }
     const failure = session === undefined ? this.#tell() : barOf(session, this.#now());
@@ -143,17 +135,9 @@ export class Bridge {
       if (call !== undefined) call.state = "sent";
       return this.#send(session, bytes);
     }
-    if (call !== undefined) this.#calls.remove(id);
+    if (call !== undefined) calls.remove(id);
     // An error with the id of a call that is open would be read as its answer.
     if (failure !== undefined) await this.#options.write(refusal(call === undefined ? null : id, failure));
-  }
-
-  /** The notification as the server gets it; undefined where it is not for this one. */
-  #onNotification(message: Notification): Uint8Array | undefined {
-    const { method, target, bytes } = message;
-    if (target.kind === "cancelled" && target.id !== undefined) this.#calls.remove(target.id);
-    if (method === "notifications/initialized") this.#handshake.initialized(bytes);
-    return method === "notifications/progress" ? this.#asked.progress(message) : bytes;
   }
 
   async #send(session: BridgeSession, bytes: Uint8Array): Promise<void> {
@@ -183,7 +167,7 @@ export class Bridge {
       onEnd: () => {
         if (this.#session !== session || this.#state.is !== "open") return;
         this.#state = { is: "ending" };
-        this.#calls.missRest();
+        this.#dialogue.calls.missRest();
       },
       onPause: () => this.#watch.start(),
       onClose: (reason) => this.#onClose(session, reason),
@@ -195,9 +179,10 @@ export class Bridge {
 
   async #open(session: BridgeSession): Promise<void> {
     const { app, log } = this.#options;
+    const { own, handshake, kept, asked, calls } = this.#dialogue;
     try {
       await session.open();
-      const losses = await renew(session, this.#own, this.#handshake.recorded, this.#kept);
+      const losses = await renew(session, own, handshake.recorded, kept);
       if (this.#session !== session) throw new Failure("session_gone", "the session ended while it opened");
       this.#state = { is: "open", session };
       this.#logged = undefined;
@@ -207,7 +192,7 @@ export class Bridge {
       }
       if (this.#before === undefined) return;
       log.warn("session.renewed", { app, after: this.#before });
-      this.#show(noticesOf({ app, before: this.#before, kept: this.#kept, handshake: this.#handshake.recorded }));
+      this.#show(noticesOf({ app, before: this.#before, kept, handshake: handshake.recorded }));
       for (const loss of losses) void loss.then((what) => what !== undefined && this.#stateLost(what));
     } catch (error) {
       const failure = Failure.from(error);
@@ -216,11 +201,11 @@ export class Bridge {
       this.#state = { is: "closed", failure, told: false, changed: failure.code === "server_changed" };
       if (this.#session === session) {
         this.#session = undefined;
-        this.#show(this.#asked.abandon(failure.message));
+        this.#show(asked.abandon(failure.message));
         void session.close(failure.message);
       }
       for (const { id } of this.#again.splice(0)) {
-        this.#calls.remove(id);
+        calls.remove(id);
         this.#state.told = true;
         this.#show([refusal(id, failure)]);
       }
@@ -229,12 +214,13 @@ export class Bridge {
   }
 
   #stateLost(what: string): void {
+    const { handshake, kept } = this.#dialogue;
     this.#options.log.warn("session.state_lost", { app: this.#options.app, what });
-    this.#show(logMessage(this.#handshake.recorded, this.#kept, `not brought over to the new session: ${what}`));
+    this.#show(logMessage(handshake.recorded, kept, `not brought over to the new session: ${what}`));
   }
 
   #show(lines: Uint8Array[]): void {
-    if (lines.length > 0) void this.#options.write(Buffer.concat(lines)).catch(() => {});
+    if (lines.length > 0) void this.#options.write(joinLines(lines)).catch(() => {});
   }
 
   /** Nothing hangs: what is still open gets its error, and says that nobody knows what came of it. */
@@ -242,20 +228,21 @@ export class Bridge {
     if (this.#session !== session) return;
     this.#session = undefined;
     const { app, log, write } = this.#options;
+    const { own, asked, calls } = this.#dialogue;
     const failure = new Failure("session_gone", `the session with "${app}" has ended: ${reason.message}`);
     if (reason.code !== "end") log.error("session.ended", { code: reason.code, reason: reason.message });
     this.#before = reason.message;
-    this.#own.abandon(failure);
-    const lines = this.#asked.abandon(failure.message);
+    own.abandon(failure);
+    const lines = asked.abandon(failure.message);
     // While it opens, `#open` hears of it through the request that it waits for, and answers what waits for the session.
     const opening = this.#state.is === "opening";
     if (!opening) {
       this.#state = { is: "closed", failure, told: true, changed: false };
-      if (!this.#watch.inputEnded) this.#again = this.#calls.retry();
+      if (!this.#watch.inputEnded) this.#again = calls.retry();
     }
-    for (const call of this.#calls.drainGiven()) lines.push(endedAnswer(call, failure.message, reason.code));
+    for (const call of calls.drainGiven()) lines.push(endedAnswer(call, failure.message, reason.code));
     const finished = this.#finished;
-    const written = lines.length === 0 ? Promise.resolve() : write(Buffer.concat(lines));
+    const written = lines.length === 0 ? Promise.resolve() : write(joinLines(lines));
     void written.catch(() => {}).finally(() => finished.resolve());
     if (!opening && this.#again.length > 0) this.#state = this.#begin();
   }
@@ -270,39 +257,11 @@ export class Bridge {
       if ("overflow" in line) continue; // the agent's gate lets none through
       const message = decode(line.bytes);
       // An error without an id is no message to the codec, and the gate sends such.
-      const passes = message.kind === "invalid" ? line.bytes : this.#shown(message);
+      const passes = message.kind === "invalid" ? line.bytes : this.#dialogue.toClient(message);
       if (passes !== undefined) whole.push(passes);
     }
     if (whole.length === 0) return undefined;
-    return this.#options.write(whole.length === 1 ? (whole[0] as Uint8Array) : Buffer.concat(whole));
-  }
-
-  /** A message of the server as the MCP client gets it; undefined where it is not for it. */
-  #shown(message: Message): Uint8Array | undefined {
-    if (message.kind === "request") return this.#asked.ask(message);
-    if (message.kind === "notification") {
-      if (message.method === "notifications/cancelled") return this.#onCancelled(message);
-      if (message.method === "notifications/progress" && !this.#calls.passes(message)) return undefined;
-      return message.bytes;
-    }
-    if (this.#own.answered(message)) return undefined;
-    const call = this.#calls.remove(message.id);
-    if (call !== undefined && message.ok && KEPT(call.method)) this.#learn(call, message);
-    return message.bytes;
-  }
-
-  #learn(call: Call, response: Extract<Message, { kind: "response" }>): void {
-    if (call.method === "initialize") this.#handshake.answered(call, response);
-    else this.#kept.answered(call);
-  }
-
-  /** On stdio, a server without handshake ends a subscription so (2026-07-28): no answer follows. */
-  #onCancelled(message: Notification): Uint8Array {
-    const shown = this.#asked.cancelled(message);
-    if (shown !== undefined) return shown;
-    const { target, bytes } = message;
-    if (target.kind === "cancelled" && target.id !== undefined) this.#calls.endListening(target.id);
-    return bytes;
+    return this.#options.write(joinLines(whole));
   }
 }
 
@@ -310,20 +269,4 @@ function everySecond(tick: () => void): () => void {
   const timer = setInterval(tick, TICK_MS);
   timer.unref();
   return () => clearInterval(timer);
-}
-
-/** What a call hears that no session was given. */
-function refusal(id: Id | null, { code, message, hint }: Failure): Uint8Array {
-  const text = hint === undefined ? `mcpgate: ${message}` : `mcpgate: ${message}; try: ${hint}`;
-  return encodeError(id, CONNECTION_FAILED, text, { code, ...(hint === undefined ? {} : { hint }) });
-}
-
-/** What a call hears whose session has ended under it. */
-function endedAnswer({ id, state }: Call, message: string, code: string): Uint8Array {
-  if (state === "missed") {
-    const text = `mcpgate: ${message}, before this call reached the server: send it again`;
-    return encodeError(id, CONNECTION_FAILED, text, { code, outcome: "not_sent" });
-  }
-  const text = `mcpgate: ${message}; whether the call took effect is not known: check before you repeat it; the next request starts a new session`;
-  return encodeError(id, OUTCOME_UNKNOWN, text, { code, outcome: "unknown" });
 }

@@ -2,12 +2,13 @@
  * The client's part of the traces of calls: a span from a request's line on stdin to its answer's on stdout. The request goes
  * on as it came; which trace it belongs to is said beside it, on the session's connection.
  */
-import type { TraceHint } from "../link/protocol.ts";
+import type { TraceHint } from "../link/trace-messages.ts";
 import { decode } from "../mcp/codec.ts";
 import type { Line } from "../mcp/lines.ts";
 import { type Id, idKey, type Request } from "../mcp/message.ts";
 import { agreedRevision, callAttributes, contextOf, faultOf, spanName } from "../observe/call-attributes.ts";
-import { LAST_SPANS_MS, type Span, type Tracer } from "../observe/tracing.ts";
+import type { Span, Tracer } from "../observe/span.ts";
+import { LAST_SPANS_MS } from "../observe/tracing.ts";
 
 /** The session that requests go to just now. */
 export interface TracedSession {

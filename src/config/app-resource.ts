@@ -3,13 +3,14 @@
  * original's). They hold what an app of an agent's own file may hold, without what is that file's alone: secrets, and who
  * may come in. What of it runs on a host is for that host's file to say (`command-rule.ts`).
  */
+import { resolve } from "node:path/posix";
 import * as v from "valibot";
 import { Failure } from "../errors.ts";
 import { MAX_ARGUMENT_CHARS, MAX_ARGUMENTS } from "./command-rule.ts";
 import type { AppConfig } from "./config.ts";
 import { toApp } from "./parse.ts";
 import { appName, pinning, server } from "./schema-app.ts";
-import { exactly, filled, isMapping, mapping, oneOf, text, texts } from "./schema-values.ts";
+import { exactly, filled, isMapping, mapping, oneOf, shown, text, texts } from "./schema-values.ts";
 import { sharingFaults } from "./together.ts";
 
 /** Characters of a resource as JSON. */
@@ -81,15 +82,23 @@ export const appShape = mapping({
 
 /** An app resource from its parsed YAML or JSON. Throws a `Failure("invalid")` that says where and what. */
 export function parseAppResource(value: unknown): AppConfig {
+  // First of all: what is wrong with a large one takes long to say.
+  if (String(JSON.stringify(value)).length > MAX_RESOURCE_CHARS) {
+    throw new Failure("invalid", `an app resource has at most ${MAX_RESOURCE_CHARS / 1024} KiB`);
+  }
   for (const [path, why] of Object.entries(BARRED)) if (has(value, path.split("."))) throw refused(path, why);
   const parsed = v.safeParse(appShape, value);
   if (!parsed.success) throw issueOf(parsed.issues);
-  if (JSON.stringify(value).length > MAX_RESOURCE_CHARS) {
-    throw new Failure("invalid", `an app resource has at most ${MAX_RESOURCE_CHARS / 1024} KiB`);
-  }
   const { metadata, spec } = parsed.output;
   const [fault] = sharingFaults(spec.mcp as Parameters<typeof sharingFaults>[0]);
   if (fault !== undefined) throw refused(`spec.mcp.${fault.key}`, fault.message, fault.hint);
+  // More about them only the host can say (`agent/sandbox.ts`).
+  for (const key of ["read", "write"] as const) {
+    const crooked = spec.mcp.sandbox?.[key]?.find((path) => resolve(path) !== path);
+    if (crooked !== undefined) {
+      throw refused(`spec.mcp.sandbox.${key}`, `${shown(crooked)} is another way to write ${shown(resolve(crooked))}`);
+    }
+  }
   const { name, labels, description } = metadata;
   const file = { name, labels, description, shared: true, ...spec } as Parameters<typeof toApp>[0];
   return { ...toApp(file), resource: true };

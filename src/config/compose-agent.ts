@@ -14,6 +14,8 @@ export interface AgentFileApp {
   name: string;
   description: string;
   labels: Record<string, string>;
+  /** Whether other agents may offer one of that name, too. */
+  shared?: boolean | undefined;
   command: string;
   args: readonly string[];
   /** Not there: the agent's own user. */
@@ -40,7 +42,7 @@ ${
 `
     : `\
   # The pin of the proxy's own CA.
-  ca_pin: ${caPin}
+  ca_pin: ${yamlText(caPin)}
 `
 }\
   # log: {severity: INFO, format: json}
@@ -55,6 +57,7 @@ app_service:
       description: ${yamlText(app.description)}
       # Roles choose apps by their labels.
       labels: {${labels.join(", ")}}
+${app.shared ? "      # Other hosts may offer it, too: then sessions are spread over them.\n      shared: true\n" : ""}\
       mcp:
         command: ${yamlText(app.command)}
         args: [${app.args.map((arg) => JSON.stringify(arg)).join(", ")}]

@@ -21,8 +21,7 @@ export function withCredentials(config: Config, env: Record<string, string | und
   if (!directory?.startsWith("/")) return config;
   const handed = (name: string): string | undefined => {
     const file = join(directory, name);
-    const stat = statSync(file, { throwIfNoEntry: false });
-    return stat?.isFile() && stat.size > 1 ? file : undefined;
+    return isHanded(file) ? file : undefined;
   };
   const { join: joining, proxy } = config;
   return {
@@ -43,6 +42,16 @@ export function withCredentials(config: Config, env: Record<string, string | und
           },
         }),
   };
+}
+
+/** Not what this account can't look at either: what it needs of that, it says by the path that the configuration names. */
+function isHanded(file: string): boolean {
+  try {
+    const stat = statSync(file);
+    return stat.isFile() && stat.size > 1;
+  } catch {
+    return false;
+  }
 }
 
 /** The files that an agent's configuration names, by the names of their credentials. */

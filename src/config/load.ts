@@ -67,7 +67,9 @@ export function loadText(file: string, mustExist: boolean): string | undefined {
     }
     if (code === "EISDIR") throw new Failure("config", `${file}: is a directory, not a configuration file`);
     if (code === "EACCES" || code === "EPERM") {
-      throw new Failure("permissions", `${file}: may not be read by this user`, { hint: `ls -l ${file}` });
+      throw new Failure("permissions", `${file}: may not be read by this user`, {
+        hint: `ls -l ${file} shows whose it is; as root: sudo mcpgate …`,
+      });
     }
     throw new Failure("config", `${file}: ${(error as Error).message}`, { cause: error });
   }

@@ -59,6 +59,7 @@ export function checkConfig(
     return { ...problem, hint, line, column };
   };
   const value: unknown = toJs(doc, shownAs);
+  if (isDocument(value)) return { problems: [place(documentProblem(shownAs))], warnings: [] };
   // an empty file, or one of comments only, configures nothing
   const parsed = v.safeParse(fileSchema, value ?? {});
   if (!parsed.success) {
@@ -72,6 +73,15 @@ export function checkConfig(
   const problems = checkTogether(file, uid).map(place);
   return problems.length > 0 ? { problems, warnings: [] } : { problems, warnings: warn(file).map(place), file };
 }
+
+/** A role, a lock, a token or an app, which is the proxy's to keep. */
+const isDocument = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && "kind" in value && ("metadata" in value || "spec" in value);
+
+const documentProblem = (shownAs: string): Problem => {
+  const message = "this is a document for the proxy to keep, and no configuration";
+  return { path: ["kind"], at: "key", message, hint: `mcpgate create -f ${shownAs}` };
+};
 
 export interface CheckedConfig {
   problems: PlacedProblem[];

@@ -55,7 +55,7 @@ const variable = v.pipe(
   }),
 );
 const variables = v.pipe(
-  v.custom<Record<string, unknown>>(isMapping, (issue) => `expected a mapping (key: value), got ${shown(issue.input)}`),
+  v.custom<Record<string, unknown>>(isMapping, "expected a mapping (key: value)"),
   v.record(v.string(), variable),
   v.check((env) => Object.keys(env).every((name) => /^[^=\0]+$/.test(name)), "holds a name that is empty or has a ="),
 );

@@ -47,12 +47,15 @@ export function mapping<const E extends v.ObjectEntries>(entries: E) {
 
 type Strict = v.StrictObjectSchema<v.ObjectEntries, v.ErrorMessage<v.StrictObjectIssue>>;
 
+/** Unknown keys of one mapping that are told of; each takes a search for what it may have been meant to be. */
+const MAX_TOLD = 20;
+
 /** Valibot's `strictObject` tells of the first unknown key only. */
 function tellOthers(strict: Strict, input: object, ran: v.OutputDataset<unknown, v.BaseIssue<unknown>>): void {
   const values = input as Record<string, unknown>;
   for (const key of Object.keys(input)
     .filter((each) => !Object.hasOwn(strict.entries, each))
-    .slice(1)) {
+    .slice(1, MAX_TOLD)) {
     const path: [v.ObjectPathItem] = [{ type: "object", origin: "key", input: values, key, value: values[key] }];
     v._addIssue(strict, "key", ran, {}, { input: key, expected: "never", path });
   }
@@ -63,6 +66,12 @@ export const text = v.pipe(
   v.check((value) => !value.includes("\0"), "holds a NUL character"),
 );
 export const filled = v.pipe(text, v.nonEmpty("is empty"));
+/** The same where it may be a secret: what stands there instead is told to nobody. */
+export const filledSecret = v.pipe(
+  v.string("is no text\nput it in quotes"),
+  v.check((value) => !value.includes("\0"), "holds a NUL character"),
+  v.nonEmpty("is empty"),
+);
 export const words = v.array(text, (issue) => `expected a list, got ${shown(issue.input)}`);
 export const texts = v.pipe(
   v.custom<Record<string, unknown>>(isMapping, (issue) => `expected a mapping (key: value), got ${shown(issue.input)}`),

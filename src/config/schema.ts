@@ -14,6 +14,7 @@ import {
   exactly,
   FOREIGN_SERVICES,
   filled,
+  filledSecret,
   flag,
   grace,
   mapping,
@@ -77,7 +78,7 @@ const general = mapping({
         oneOf(["token", "iam", "ec2"], (value) => value),
         "token",
       ),
-      token_name: filled,
+      token_name: filledSecret,
     }),
   ),
   ca_pin: v.nullish(
@@ -104,7 +105,7 @@ const sink = mapping({
   ),
   token: v.nullish(
     v.pipe(
-      text,
+      filledSecret,
       v.regex(
         /^(file:.+|env:[A-Za-z_][A-Za-z0-9_]*)$/,
         "must say where the token is\nlike file:/etc/mcpgate/siem.token or env:SIEM_TOKEN",

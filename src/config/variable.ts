@@ -24,7 +24,9 @@ export function parseVariable(value: unknown): Exclude<Variable, string> | { val
     return typeof parsed === "string" ? `${parsed}\nto give the text itself, write {value: "${kind}:…"}` : parsed;
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    return `expected a string, got ${value === null ? "nothing" : Array.isArray(value) ? "a list" : String(value)}`;
+    if (value === null || Array.isArray(value))
+      return `expected a string, got ${value === null ? "nothing" : "a list"}`;
+    return "is no text\nput it in quotes";
   }
   const entries = Object.entries(value);
   const [kind, argument] = entries[0] ?? [];

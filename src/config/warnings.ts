@@ -3,6 +3,7 @@ import { arbitraryCode } from "./arbitrary-code.ts";
 import type { CommandRule } from "./command-rule.ts";
 import type { Problem } from "./problem.ts";
 import type { ConfigFile } from "./schema.ts";
+import type { FileApp } from "./schema-app.ts";
 
 /** The part of an agent's configuration that lets the proxy have it run something. */
 export interface OptIn {
@@ -13,10 +14,28 @@ export interface OptIn {
 
 /** For `mcpgate config check`. */
 export function configWarnings(file: ConfigFile): Problem[] {
-  const { app_service: service } = file;
-  return service?.enabled
-    ? optInWarnings(service).map((each) => ({ ...each, path: ["app_service", ...each.path] }))
-    : [];
+  const { app_service: service, proxy_service: proxy } = file;
+  if (!service?.enabled) return proxy?.enabled ? [] : [NOTHING];
+  return [...(service.apps ?? []).flatMap(commandWarning), ...optInWarnings(service)].map((each) => ({
+    ...each,
+    path: ["app_service", ...each.path],
+  }));
+}
+
+const NOTHING: Problem = {
+  path: [],
+  at: "value",
+  message: "neither app_service nor proxy_service is enabled: nothing can be started with it",
+  hint: "mcpgate agent configure --help; mcpgate proxy configure --help",
+};
+
+/** A whole command line where its first word belongs. */
+function commandWarning({ mcp: { command } }: FileApp, index: number): Problem[] {
+  const [program, ...words] = command.split(/\s+/).filter(Boolean);
+  if (words.length === 0 || command.includes("/")) return [];
+  const message = "is the program alone, spaces and all: no shell takes it apart";
+  const hint = `command: ${program}, and in args: [${words.map((word) => JSON.stringify(word)).join(", ")}]`;
+  return [{ path: ["apps", index, "mcp", "command"], at: "value", message, hint }];
 }
 
 /** The same of `app_service` alone; paths begin in it. */

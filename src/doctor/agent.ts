@@ -1,5 +1,6 @@
 /** The agent's side: its identity and whether the proxy knows it, the process, the spool, its apps' commands, and the way there. */
-import { join } from "node:path";
+import { statSync } from "node:fs";
+import { dirname, join } from "node:path";
 import * as v from "valibot";
 import { loadHostUser } from "../agent/host-user.ts";
 import { type AgentIdentity, findIdentity } from "../agent/join.ts";
@@ -10,13 +11,13 @@ import { loadJoinToken } from "../config/join-token.ts";
 import { Failure } from "../errors.ts";
 import { AGENT_CONTROL_PATH } from "../link/protocol.ts";
 import { request } from "../link/request.ts";
-import { fetchPinnedCa, type Trust } from "../link/trust.ts";
+import type { Trust } from "../link/trust.ts";
 import { VERSION } from "../version.ts";
 import type { Edges } from "./edges.ts";
 import { bounded, type Finding, report } from "./finding.ts";
 import { checkPath } from "./path-to-proxy.ts";
 import { bytesIn, checkModes, checkSpace } from "./storage.ts";
-import { checkUnit } from "./systemd.ts";
+import { checkUnit, startCommand } from "./systemd.ts";
 
 const WAY_MS = 30_000;
 const ASK_MS = 20_000;
@@ -31,10 +32,10 @@ export async function checkAgent(config: Config, service: AppServiceConfig, edge
   const limit = service.audit?.limit ?? SPOOL_LIMIT;
   const local = (check: string, work: Parameters<typeof bounded>[3]) => bounded("agent", check, LOCAL_MS, work);
   const all = await Promise.all([
-    bounded("agent", "way", WAY_MS, () => checkWay(config, dir, edges)),
-    local("process", () => checkProcess(config.dataDir)),
+    bounded("agent", "way", WAY_MS, (soFar) => checkWay(config, dir, edges, soFar)),
+    local("process", async () => checkProcess(config.dataDir, await startCommand({ part: "agent", ...edges }))),
     local("spool", () => checkSpool(join(dir, "spool"), limit)),
-    local("apps", () => checkCommands(service.apps, edges)),
+    local("apps", () => checkCommands(service, edges)),
     local("permissions", () => checkModes("agent", secretPaths(config, dir), edges.uid)),
     local("disk", () =>
       checkSpace("agent", dir, edges.statfs, limit - Math.min(limit, bytesIn(join(dir, "spool")) ?? 0)),
@@ -54,27 +55,21 @@ const secretPaths = ({ file, join: by }: Config, dir: string): Parameters<typeof
     : []),
 ];
 
-async function checkWay(config: Config, dir: string, edges: Edges): Promise<Finding[]> {
+async function checkWay(config: Config, dir: string, edges: Edges, findings: Finding[]): Promise<Finding[]> {
   const say = report("agent", "identity");
-  const findings: Finding[] = [];
   let identity: AgentIdentity | undefined;
   try {
     identity = await findIdentity(config, dir);
     if (identity === undefined) findings.push(...notJoined(config));
   } catch (error) {
-    findings.push(say.failure(error));
+    findings.push(othersAgent(config, dir, edges) ?? say.failure(error));
   }
   if (config.proxyServer === undefined) return findings;
-  const proxy = config.proxyServer;
-  // Before it has joined, the CA is what has the pin.
-  const caPem =
-    identity?.trust.caPem ?? (config.caPin && (await fetchPinnedCa(proxy, config.caPin).catch(() => undefined)));
-  const trust: Trust = caPem ? { proxy, caPem } : { proxy };
-  const options = { trust, pin: config.caPin, path: AGENT_CONTROL_PATH, env: edges.env, now: edges.now };
-  const way = await checkPath({ part: "agent", ...options });
-  findings.push(...way.findings);
+  const known: Trust = { proxy: config.proxyServer, caPem: identity?.trust.caPem };
+  const options = { trust: known, pin: config.caPin, path: AGENT_CONTROL_PATH, env: edges.env, now: edges.now };
+  const { reached, trust } = await checkPath({ part: "agent", ...options, soFar: findings });
   if (identity === undefined) return findings;
-  if (!way.reached) return [...findings, say.skip("not asked, as the proxy can't be reached")];
+  if (!reached) return [...findings, say.skip("not asked, as the proxy can't be reached")];
   const { key } = identity;
   return [...findings, ...(await bounded("agent", "identity", ASK_MS, () => askWhoAmI(trust, key, dir)))];
 }
@@ -91,6 +86,17 @@ async function askWhoAmI(trust: Trust, key: AgentIdentity["key"], dir: string): 
     const again = `put a new token where join_params says (on the proxy's host: mcpgate tokens add --type=app), then: sudo rm '${join(dir, "identity.json")}', and start the agent`;
     return say.fail(message, code === "access_denied" ? again : hint);
   }
+}
+
+/** What an agent of another account keeps is not read as root: whoever could write it would choose what root believes. */
+function othersAgent({ dataDir, file }: Config, dir: string, { uid }: Edges): Finding | undefined {
+  const owner = statSync(dir, { throwIfNoEntry: false })?.uid ?? 0;
+  if (uid !== 0 || owner === 0) return undefined;
+  const told = file === undefined ? "" : ` --config=${file}`;
+  return {
+    ...report("agent", "identity").skip(`not asked: the agent runs under another account (uid ${owner})`),
+    fix: `sudo -u '#${owner}' XDG_STATE_HOME='${dirname(dataDir)}' mcpgate doctor${told}`,
+  };
 }
 
 function notJoined(config: Config): Finding[] {
@@ -114,10 +120,11 @@ function notJoined(config: Config): Finding[] {
   }
 }
 
-async function checkProcess(dataDir: string): Promise<Finding[]> {
+/** `start`: the command that starts the agent anew. */
+async function checkProcess(dataDir: string, start: string): Promise<Finding[]> {
   const say = report("agent", "process");
   try {
-    const { version, connected, pid, pending_events, servers } = await loadAgentStatus(dataDir);
+    const { version, connected, pid, pending_events, servers, apps } = await loadAgentStatus(dataDir);
     const leaked = servers.spawned - servers.exited - servers.running;
     return [
       !connected
@@ -127,10 +134,17 @@ async function checkProcess(dataDir: string): Promise<Finding[]> {
           )
         : version === VERSION
           ? say.ok(`it runs (pid ${pid}) and is connected`)
-          : say.warn(
-              `what runs is ${version}, and ${VERSION} is installed`,
-              "sudo systemctl restart mcpgate, or start the agent anew",
-            ),
+          : say.warn(`what runs is ${version}, and ${VERSION} is installed`, start),
+      ...apps.flatMap(({ app, refused }) =>
+        refused === undefined
+          ? []
+          : [
+              report("agent", "apps").fail(
+                `the proxy does not take ${app}: ${refused}`,
+                "on the proxy's host: mcpgate apps ls",
+              ),
+            ],
+      ),
       ...(leaked === 0
         ? []
         : [say.warn(`${leaked} processes of servers are not accounted for`, "mcpgate agent status")]),
@@ -139,7 +153,8 @@ async function checkProcess(dataDir: string): Promise<Finding[]> {
         : [report("agent", "spool").warn(`${pending_events} events wait for the proxy`)]),
     ];
   } catch (error) {
-    return [say.failure(error)];
+    const finding = say.failure(error);
+    return [Failure.from(error).code === "unavailable" ? { ...finding, fix: start } : finding];
   }
 }
 
@@ -154,8 +169,9 @@ function checkSpool(directory: string, limit: number): Finding[] {
 }
 
 /** Whether what the apps start is there. Whether it works, `agent check` tells. */
-async function checkCommands(apps: AppConfig[], edges: Edges): Promise<Finding[]> {
+async function checkCommands({ apps, resources = [] }: AppServiceConfig, edges: Edges): Promise<Finding[]> {
   const say = report("agent", "apps");
+  if (apps.length === 0 && resources.length > 0) return [];
   if (apps.length === 0)
     return [say.warn("no apps are configured", "add apps under app_service, or: mcpgate agent configure --help")];
   const wrong = await Promise.all(apps.map((app) => commandFault(app, edges)));

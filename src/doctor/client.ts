@@ -37,9 +37,9 @@ export async function checkClient(edges: Edges): Promise<Finding[]> {
   }
   if (profile === undefined) return [];
   const { trust, caPin } = profile;
-  const way = await bounded("client", "way", WAY_MS, async () => {
+  const way = await bounded("client", "way", WAY_MS, async (soFar) => {
     const { findings, reached } = await checkPath({
-      ...{ part: "client", trust, pin: caPin, path: CLIENT_PATH, env: edges.env, now: edges.now },
+      ...{ part: "client", trust, pin: caPin, path: CLIENT_PATH, env: edges.env, now: edges.now, soFar },
     });
     if (!reached) return [...findings, report("client", "login").skip("not asked, as the proxy can't be reached")];
     return [...findings, ...(await bounded("client", "login", LOGIN_MS, () => checkLogin(home, profile)))];

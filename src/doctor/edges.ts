@@ -11,6 +11,8 @@ export interface Edges {
   now: () => number;
   statfs: (path: string) => Promise<Space>;
   run: Run;
+  /** How long a service on this host may take to answer, milliseconds; 8 s unless told. */
+  answerMs?: number;
   /** Where systemd shows that it runs; `/run/systemd/system` unless told. */
   booted?: string;
 }

@@ -44,20 +44,28 @@ export function report(part: Part, check: string): Reporter {
   };
 }
 
-/** One check; whatever it does, it is over in `ms`, and what it throws is a finding. */
+/**
+ * One check; whatever it does, it is over in `ms`, and what it throws is a finding. `soFar`: takes what was found on the way,
+ * which is what there is to tell when the rest fails or takes too long.
+ */
 export async function bounded(
   part: Part,
   check: string,
   ms: number,
-  work: () => Promise<Finding | Finding[]> | Finding | Finding[],
+  work: (soFar: Finding[]) => Promise<Finding | Finding[]> | Finding | Finding[],
 ): Promise<Finding[]> {
-  const late = Promise.withResolvers<Finding>();
+  const late = Promise.withResolvers<Finding[]>();
   const say = report(part, check);
-  const timer = setTimeout(() => late.resolve(say.fail(`did not end within ${ms / 1000} s`)), ms);
+  const soFar: Finding[] = [];
+  const timer = setTimeout(
+    () =>
+      late.resolve([...soFar, say.fail(`did not end within ${ms / 1000} s`, "what it looks at hangs: see its log")]),
+    ms,
+  );
   try {
-    return [await Promise.race([(async () => work())(), late.promise])].flat();
+    return [await Promise.race([(async () => work(soFar))(), late.promise])].flat();
   } catch (error) {
-    return [say.failure(error)];
+    return [...soFar, say.failure(error)];
   } finally {
     clearTimeout(timer);
   }

@@ -9,6 +9,7 @@ import { Failure } from "../errors.ts";
 import { publicUrl } from "../identity/url.ts";
 import { environmentProxy } from "../link/dial.ts";
 import { fetchCa, type Trust } from "../link/trust.ts";
+import { inTime } from "../observe/in-time.ts";
 import { type Finding, type Part, report } from "./finding.ts";
 import { checkAnswer } from "./proxy-answer.ts";
 import { checkUpgrade } from "./upgrade.ts";
@@ -25,20 +26,28 @@ export interface PathOptions {
   now: () => number;
   /** How long a ping may take, milliseconds. */
   pongMs?: number;
+  /** How long the CA may take to come, milliseconds. */
+  pinMs?: number;
+  /** Takes each finding as soon as it is there. */
+  soFar?: Finding[];
 }
 
 export interface PathResult {
   findings: Finding[];
   /** Whether requests reach the proxy. */
   reached: boolean;
+  /** What was given; where it had no CA, with the one that has the pin. */
+  trust: Trust;
 }
 
 const CHECKS = ["name", "connection", "certificate", "version", "clock", "websocket"];
 const STEP_MS = 5_000;
+const PIN_MS = 8_000;
 
 export async function checkPath(o: PathOptions): Promise<PathResult> {
-  const findings: Finding[] = [];
-  const { part, trust, env } = o;
+  const { part, env, soFar: findings = [] } = o;
+  const before = findings.length;
+  let { trust } = o;
   const url = publicUrl(trust.proxy, "/v1/webapi/find");
   const via = httpProxy(environmentProxy(url, env).proxy);
   const next = typeof via === "string" ? trust.proxy : (via ?? trust.proxy);
@@ -50,9 +59,13 @@ export async function checkPath(o: PathOptions): Promise<PathResult> {
   const steps = [
     () => checkName(part, next.host),
     () => checkConnection(part, next),
-    () => checkPin(o),
-    () => checkAnswer(o),
-    () => checkUpgrade(o),
+    async () => {
+      const { found, caPem } = await checkPin(o);
+      if (trust.caPem === undefined && caPem !== undefined) trust = { ...trust, caPem };
+      return found;
+    },
+    () => checkAnswer({ ...o, trust }),
+    () => checkUpgrade({ ...o, trust }),
   ];
   let reached = false;
   for (const step of steps) {
@@ -66,7 +79,7 @@ export async function checkPath(o: PathOptions): Promise<PathResult> {
     findings.push(...left.map((name) => report(part, name).skip(`not tried, as the ${failed.check} is not right`)));
     break;
   }
-  return { findings, reached };
+  return { findings: findings.slice(before), reached, trust };
 }
 
 /** The HTTP proxy's address without what it takes to use it; a text that says what is wrong with it. */
@@ -118,22 +131,29 @@ function checkConnection(part: Part, to: HostPort): Promise<Finding[]> {
   return promise;
 }
 
-async function checkPin({ part, trust, pin }: PathOptions): Promise<Finding[]> {
-  if (pin === undefined) return [];
+/** `caPem`: of the CA that has the pin. */
+async function checkPin({
+  part,
+  trust,
+  pin,
+  pinMs = PIN_MS,
+}: PathOptions): Promise<{ found: Finding[]; caPem?: string }> {
+  if (pin === undefined) return { found: [] };
   const say = report(part, "certificate");
+  const name = formatHostPort(trust.proxy);
   try {
-    const ca = await fetchCa(trust.proxy);
-    if (ca.pin === pin) return [];
-    return [
-      say.fail(
-        `the CA of ${formatHostPort(trust.proxy)} has the pin ${ca.pin}, and ${pin} is what is trusted here`,
-        pinFix(part, trust.proxy),
-      ),
-    ];
+    const ca = await inTime(() => fetchCa(trust.proxy), pinMs, undefined);
+    if (ca === undefined) {
+      const fix = "what answers there may be no mcpgate proxy, or the proxy hangs: sudo mcpgate doctor on its host";
+      return { found: [report(part, "connection").fail(`${name} says nothing within ${pinMs / 1000} s`, fix)] };
+    }
+    if (ca.pin === pin) return { found: [], caPem: ca.caPem };
+    const message = `the CA of ${name} has the pin ${ca.pin}, and ${pin} is what is trusted here`;
+    return { found: [say.fail(message, pinFix(part, trust.proxy))] };
   } catch (error) {
     const { code, message, hint } = Failure.from(error);
     const fix = code === "tls" && part === "agent" ? "remove ca_pin from the agent's configuration" : hint;
-    return [say.fail(message, fix)];
+    return { found: [say.fail(message, fix)] };
   }
 }
 

@@ -68,7 +68,9 @@ function versionFinding(
   const install =
     caPem === undefined
       ? `curl -fsS ${publicUrl(proxy, "/scripts/install.sh")} | sudo bash`
-      : "install the proxy's release by the line that `mcpgate tokens add --type=app` prints on its host";
+      : part === "client"
+        ? "install the proxy's release by the line that came with your invite"
+        : "install the proxy's release by the line that `mcpgate tokens add --type=app` prints on its host";
   if (min_client_version !== undefined && order(min_client_version, VERSION) > 0) {
     return say.fail(
       `${VERSION} here is too old for the proxy ${server_version}, which wants ${min_client_version}`,

@@ -1,6 +1,7 @@
 /** The proxy's side: the process and its admin socket, certificates, what lies on its disk, and whether it is reached by its address. */
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { join } from "node:path";
 import { openAdminApi } from "../client/api.ts";
@@ -8,15 +9,17 @@ import type { Config, ProxyConfig } from "../config/config.ts";
 import { Failure } from "../errors.ts";
 import { spkiPin } from "../identity/pin.ts";
 import { CLIENT_PATH } from "../link/protocol.ts";
+import { inTime } from "../observe/in-time.ts";
 import { VERSION } from "../version.ts";
 import type { Edges } from "./edges.ts";
 import { bounded, type Finding, report } from "./finding.ts";
 import { checkPath } from "./path-to-proxy.ts";
 import { checkModes, checkSpace } from "./storage.ts";
-import { checkUnit } from "./systemd.ts";
+import { checkUnit, startCommand } from "./systemd.ts";
 
 const WAY_MS = 30_000;
 const LOCAL_MS = 6_000;
+const ANSWER_MS = 8_000;
 const DAY_MS = 86_400_000;
 /** A certificate with less left is about to end, days. */
 const SOON_DAYS = 14;
@@ -25,7 +28,7 @@ export async function checkProxy(config: Config, service: ProxyConfig, edges: Ed
   const dir = join(config.dataDir, "proxy");
   const local = (check: string, work: Parameters<typeof bounded>[3]) => bounded("proxy", check, LOCAL_MS, work);
   const all = await Promise.all([
-    bounded("proxy", "way", WAY_MS, () => checkProcess(config, service, dir, edges)),
+    bounded("proxy", "way", WAY_MS, (soFar) => checkProcess(config, service, dir, edges, soFar)),
     local("certificate files", () => checkCertificate(service, edges.now())),
     local("permissions", () => checkModes("proxy", secretPaths(config, service, dir), edges.uid)),
     local("disk", () => checkSpace("proxy", dir, edges.statfs)),
@@ -48,35 +51,48 @@ const secretPaths = ({ file }: Config, { keyFile, certFile, awsCertificates }: P
 };
 
 /** Through the admin socket first: what the proxy is to be reached by, it says itself. */
-async function checkProcess(config: Config, service: ProxyConfig, dir: string, edges: Edges): Promise<Finding[]> {
+async function checkProcess(
+  config: Config,
+  service: ProxyConfig,
+  dir: string,
+  edges: Edges,
+  findings: Finding[],
+): Promise<Finding[]> {
   const say = report("proxy", "admin socket");
   const socket = join(dir, "admin.sock");
+  const start = await startCommand({ part: "proxy", ...edges });
   if (!existsSync(socket)) {
-    const fault = say.fail(
-      `no proxy runs here: there is no ${socket}`,
-      "sudo systemctl start mcpgate-proxy, or: sudo mcpgate proxy start",
-    );
-    return [fault, ...(await way(service, undefined, edges))];
+    // who is not root looks elsewhere, unless the file says where the data is
+    const fix = edges.uid === 0 ? start : `sudo mcpgate doctor, where it is root's; else: ${start}`;
+    return [say.fail(`no proxy runs here: there is no ${socket}`, fix), ...(await way(service, undefined, edges))];
   }
   const api = await openAdminApi({ config, env: edges.env });
-  const findings: Finding[] = [];
+  const { answerMs = ANSWER_MS } = edges;
+  const get = async <T>(path: string): Promise<T> => {
+    const answer = await inTime(() => api.call<T>("GET", path), answerMs, undefined);
+    if (answer !== undefined) return answer;
+    const silence = `the proxy does not answer on ${socket} within ${answerMs / 1000} s`;
+    throw new Failure("unavailable", silence, { hint: `its log may say why; then: ${start}` });
+  };
   let caPem: string | undefined;
   try {
-    const { server_version } = await api.call<{ server_version: string }>("GET", "/v1/webapi/find");
-    const fix = "sudo systemctl restart mcpgate-proxy, or start the proxy anew";
+    const { server_version } = await get<{ server_version: string }>("/v1/webapi/find");
     findings.push(
       server_version === VERSION
         ? say.ok("the proxy answers")
-        : say.warn(`what runs is ${server_version}, and ${VERSION} is installed`, fix),
+        : say.warn(`what runs is ${server_version}, and ${VERSION} is installed`, start),
     );
-    caPem = await api.call<{ ca_pem: string }>("GET", "/v1/webapi/ca").then(({ ca_pem }) => ca_pem, noCa);
+    caPem = await get<{ ca_pem: string }>("/v1/webapi/ca").then(({ ca_pem }) => ca_pem, noCa);
     if (caPem !== undefined) findings.push(report("proxy", "pin").ok(`the CA's pin is ${spkiPin(caPem)}`));
   } catch (error) {
     findings.push(say.failure(error));
   } finally {
     api.close();
   }
-  return [...findings, ...(await way(service, caPem, edges))];
+  // its release was told already, if it answered
+  const told = findings.some(({ state }) => state === "ok" || state === "warn");
+  const more = await way(service, caPem, edges);
+  return [...findings, ...more.filter(({ check, state }) => !(told && check === "version" && state !== "ok"))];
 }
 
 function noCa(error: unknown): undefined {
@@ -97,12 +113,13 @@ async function way(service: ProxyConfig, caPem: string | undefined, edges: Edges
   );
 }
 
-function checkCertificate({ certFile, keyFile, publicAddr }: ProxyConfig, now: number): Finding[] {
+/** Not read synchronously: whatever lies there, the check ends in its time. */
+async function checkCertificate({ certFile, keyFile, publicAddr }: ProxyConfig, now: number): Promise<Finding[]> {
   if (certFile === undefined || keyFile === undefined) return [];
   const say = report("proxy", "certificate files");
   let certificate: X509Certificate;
   try {
-    certificate = new X509Certificate(readFileSync(certFile));
+    certificate = new X509Certificate(await readFile(certFile));
   } catch (error) {
     return [
       say.fail(
@@ -112,7 +129,7 @@ function checkCertificate({ certFile, keyFile, publicAddr }: ProxyConfig, now: n
     ];
   }
   try {
-    if (!certificate.checkPrivateKey(createPrivateKey(readFileSync(keyFile)))) {
+    if (!certificate.checkPrivateKey(createPrivateKey(await readFile(keyFile)))) {
       return [
         say.fail(
           `${keyFile} is not the key of ${certFile}`,

@@ -1,4 +1,5 @@
 /** `mcpgate doctor`: looks at all that is set up on this host at once, each check within its own time. */
+import { existsSync } from "node:fs";
 import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { VERSION } from "../version.ts";
@@ -7,6 +8,7 @@ import { checkClient } from "./client.ts";
 import { type Edges, realEdges } from "./edges.ts";
 import { bounded, type Finding, report } from "./finding.ts";
 import { checkProxy } from "./proxy.ts";
+import { findUnit } from "./systemd.ts";
 
 export interface DoctorOptions {
   /** `--config`. */
@@ -39,6 +41,10 @@ export async function runDoctor({ path, env, uid, edges: own }: DoctorOptions): 
     const [all, proxy] = [config, config.proxy];
     parts.push(bounded("proxy", "proxy", PART_MS, () => checkProxy(all, proxy, edges)));
   }
+  for (const part of ["agent", "proxy"] as const) {
+    const seen = part === "agent" ? config?.app : config?.proxy;
+    if (seen === undefined) parts.push(bounded("host", part, PART_MS, () => elsewhere(part, config?.file, edges)));
+  }
   findings.push(...(await Promise.all(parts)).flat());
   if (findings.every(({ part, state }) => part === "host" && state === "ok")) {
     findings.push(
@@ -49,4 +55,18 @@ export async function runDoctor({ path, env, uid, edges: own }: DoctorOptions): 
     );
   }
   return findings;
+}
+
+/** A service that a unit starts with another configuration than the one that was looked at. */
+async function elsewhere(part: "agent" | "proxy", looked: string | undefined, edges: Edges): Promise<Finding[]> {
+  const found = await findUnit({ part, ...edges });
+  if (found?.file === undefined || found.file === looked) return [];
+  const { unit, file } = found;
+  const say = report("host", part);
+  if (existsSync(file)) {
+    const message = `not looked at: ${unit} starts it with ${file}`;
+    return [{ ...say.skip(message), fix: `sudo mcpgate doctor --config=${file}` }];
+  }
+  const fix = `put the file back, or make a unit with another: mcpgate install systemd --for=${part} --config=FILE`;
+  return [say.fail(`${unit} starts it with ${file}, which is not there`, fix)];
 }

@@ -1,5 +1,5 @@
 /** Disk space, inodes, and who else may read or write what should be one user's alone. */
-import { existsSync, lstatSync, readdirSync, type Stats } from "node:fs";
+import { existsSync, lstatSync, readdirSync, type Stats, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { type Finding, type Part, report } from "./finding.ts";
 
@@ -101,9 +101,15 @@ export function checkModes(part: Part, paths: [path: string, allowed: Allowed][]
   return wrong.length > 0 || seen === 0 ? wrong : [say.ok("nobody else gets at the secrets")];
 }
 
+/**
+ * What is there; of a link to a directory, the directory: the data of a service with an account of systemd's making
+ * (`DynamicUser=`) lies behind one. Nobody but who may write the link's own directory can put it elsewhere.
+ */
 function lookAt(path: string): Stats | "hidden" | undefined {
   try {
-    return lstatSync(path);
+    const stats = lstatSync(path);
+    const target = stats.isSymbolicLink() ? statSync(path) : stats;
+    return target.isDirectory() ? target : stats;
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     return code === "ENOENT" || code === "ENOTDIR" ? undefined : "hidden";

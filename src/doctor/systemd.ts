@@ -15,27 +15,51 @@ export interface SystemdOptions {
 /** What `mcpgate install systemd -o` is told to write. */
 const UNITS: Record<"agent" | "proxy", string[]> = {
   agent: ["mcpgate.service", "mcpgate-agent.service"],
-  proxy: ["mcpgate-proxy.service", "mcpgate.service"],
+  proxy: ["mcpgate.service", "mcpgate-proxy.service"],
 };
 const MANY_RESTARTS = 5;
 const PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,Result,NRestarts,ExecStart";
 
-export async function checkUnit({ part, run, booted = "/run/systemd/system" }: SystemdOptions): Promise<Finding[]> {
-  if (!existsSync(booted)) return [];
+/** As `systemctl show` tells of it. */
+type Unit = Record<string, string>;
+
+async function loadUnits({ part, run, booted = "/run/systemd/system" }: SystemdOptions): Promise<Unit[] | undefined> {
+  if (!existsSync(booted)) return undefined;
+  const text = await run(["systemctl", "show", `--property=${PROPERTIES}`, "--no-pager", ...UNITS[part]]);
+  return text.split(/\n\n+/).map(parseProperties);
+}
+
+const isLoaded = ({ LoadState }: Unit): boolean => LoadState === "loaded";
+const starter = (units: readonly Unit[], part: SystemdOptions["part"]): Unit | undefined =>
+  units.find((unit) => isLoaded(unit) && unit.ExecStart?.includes(` ${part} start`));
+
+/** The unit that starts the service here, and the configuration that it names. Where none can be found out, none. */
+export async function findUnit(o: SystemdOptions): Promise<{ unit: string; file: string | undefined } | undefined> {
+  const { Id: unit, ExecStart = "" } = starter((await loadUnits(o).catch(() => undefined)) ?? [], o.part) ?? {};
+  return unit === undefined ? undefined : { unit, file: /argv\[\]=[^;]* --config=(\S+)/.exec(ExecStart)?.[1] };
+}
+
+/** What (re)starts the service on this host. */
+export async function startCommand(o: SystemdOptions): Promise<string> {
+  const found = await findUnit(o);
+  return found === undefined ? `sudo mcpgate ${o.part} start` : `sudo systemctl restart ${found.unit}`;
+}
+
+export async function checkUnit(o: SystemdOptions): Promise<Finding[]> {
+  const { part } = o;
+  const units = await loadUnits(o);
+  if (units === undefined) return [];
   const say = report(part, "systemd");
-  const units = (await run(["systemctl", "show", `--property=${PROPERTIES}`, "--no-pager", ...UNITS[part]]))
-    .split(/\n\n+/)
-    .map(parseProperties);
-  const unit = units.find(
-    ({ LoadState, ExecStart = "" }) => LoadState === "loaded" && ExecStart.includes(` ${part} start`),
-  );
+  const unit = starter(units, part);
   if (unit === undefined) {
-    const name = `/etc/systemd/system/${UNITS[part][0]}`;
-    const start = `sudo systemctl enable --now ${UNITS[part][0]}`;
+    // the other service may have the first name
+    const free =
+      UNITS[part].find((name) => !units.some((each) => each.Id === name && isLoaded(each))) ?? UNITS[part][0];
+    const start = `sudo systemctl enable --now ${free}`;
     return [
       say.warn(
         `no unit starts the ${part} with this host`,
-        `sudo mcpgate install systemd --for=${part} -o ${name} && ${start}`,
+        `sudo mcpgate install systemd --for=${part} -o /etc/systemd/system/${free} && ${start}`,
       ),
     ];
   }
@@ -52,7 +76,7 @@ export async function checkUnit({ part, run, booted = "/run/systemd/system" }: S
   return [say.ok(`${Id} is active`)];
 }
 
-const parseProperties = (text: string): Record<string, string> =>
+const parseProperties = (text: string): Unit =>
   Object.fromEntries(
     text.split("\n").flatMap((line) => {
       const at = line.indexOf("=");

@@ -2,14 +2,16 @@
 import type { EventDraft } from "../event.ts";
 import { decode } from "../mcp/codec.ts";
 import { encodeError } from "../mcp/encode.ts";
-import { INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, SERVER_GONE, TOO_MANY_REQUESTS } from "../mcp/fault.ts";
-import type { Id, Invalid, Notification, Request, Response, Target } from "../mcp/message.ts";
+import { INVALID_PARAMS, INVALID_REQUEST, SERVER_GONE, TOO_MANY_REQUESTS } from "../mcp/fault.ts";
+import type { Id, Invalid, Notification, Request, Response } from "../mcp/message.ts";
 import { isLookalike, isOtherKind } from "./methods.ts";
 import type { OpenRequest } from "./open-requests.ts";
 import type { Verdict } from "./pinning.ts";
+import { pinnedText, type Refusal, refusalOf, targetAllowed } from "./refusal.ts";
 import type { GateState } from "./state.ts";
 import { emptyStep, type Step } from "./step.ts";
-import { argumentsDeniedText, deniedText, FULL_TEXT, TAKEN_TEXT, unapprovedText } from "./texts.ts";
+import { subject } from "./subject.ts";
+import { deniedText, FULL_TEXT, TAKEN_TEXT } from "./texts.ts";
 
 /** `inBatch`: the line is one message of a batch (2025-03-26). */
 export function fromClient(state: GateState, line: Uint8Array, inBatch = false): Step {
@@ -89,19 +91,6 @@ function request(state: GateState, message: Request): Step {
 
 const PASS: Verdict = { verdict: "pass" };
 
-/** Why a call was refused whose tool's definition nobody approved. One that is not there at all reads as ever. */
-export function pinnedText(state: GateState, { method, target }: Request): string {
-  const known = target.kind === "tool" && state.pinning?.hasSeen(target.name) === true;
-  return known ? unapprovedText(state.app, target.name) : deniedText(state.app, method, target);
-}
-
-export interface Refusal {
-  code: number;
-  text: string;
-  /** For the event alone: why a condition on the arguments could not be judged. */
-  fault?: string | undefined;
-}
-
 function refuse(
   state: GateState,
   message: Request,
@@ -122,48 +111,6 @@ function refuse(
     size: 0,
   };
   return { toServer: [], toClient: [encodeError(answerTo, code, text)], events: [event, ended] };
-}
-
-/** Why this request is not forwarded; undefined when it is. */
-export function refusalOf(state: GateState, { method, target, bytes }: Request): Refusal | undefined {
-  const text = deniedText(state.app, method, target);
-  if (isLookalike(method) || isOtherKind(method, "request")) return { code: METHOD_NOT_FOUND, text };
-  const named = target.kind !== "none" && target.kind !== "list";
-  if (!state.allows("method", method)) return { code: named ? INVALID_PARAMS : METHOD_NOT_FOUND, text };
-  if (!targetAllowed(state, target)) return { code: INVALID_PARAMS, text };
-  return target.kind === "tool" || target.kind === "prompt" ? argumentsRefusal(state, target, bytes) : undefined;
-}
-
-/** What may be called at all may still be refused by a condition on the arguments. */
-function argumentsRefusal(
-  state: GateState,
-  { kind, name, arguments: place }: Extract<Target, { kind: "tool" | "prompt" }>,
-  bytes: Uint8Array,
-): Refusal | undefined {
-  if (!state.policy.compiled[kind].conditional) return undefined;
-  const call = { arguments: place && bytes.subarray(place.start, place.end) };
-  const { allowed, fault } = state.decide({ kind, name, call });
-  return allowed ? undefined : { code: INVALID_PARAMS, text: argumentsDeniedText(state.app, kind, name), fault };
-}
-
-function targetAllowed(state: GateState, target: Target): boolean {
-  switch (target.kind) {
-    case "tool":
-      return state.allows("tool", target.name);
-    case "prompt":
-      return state.allows("prompt", target.name);
-    case "resource":
-      return state.allows("resource", target.uri);
-    case "completion":
-      if (target.of === "prompt") return state.allows("prompt", target.name);
-      return state.allows(target.name.includes("{") ? "template" : "resource", target.name);
-    case "listen":
-      // What a revision with `resources/subscribe` would ask by that.
-      if (target.uris.length > 0 && !state.allows("method", "resources/subscribe")) return false;
-      return target.uris.every((uri) => state.allows("resource", uri));
-    default:
-      return true;
-  }
 }
 
 function notification(state: GateState, message: Notification): Step {
@@ -232,39 +179,4 @@ function requestEvent(state: GateState, message: Request, outcome: Partial<Event
   } satisfies EventDraft;
   state.observer?.onRequest(message, event);
   return event;
-}
-
-/** What the message is about, for its event. */
-function subject(state: GateState, { target, bytes }: Request | Notification): Partial<EventDraft> {
-  switch (target.kind) {
-    case "tool":
-    case "prompt": {
-      const args = target.arguments;
-      const name = target.kind === "tool" ? { tool: target.name } : { prompt: target.name };
-      return args === undefined ? name : { ...name, arguments: state.redact(bytes.subarray(args.start, args.end)) };
-    }
-    case "resource":
-      return { resource: target.uri };
-    case "completion":
-      return target.of === "prompt" ? { prompt: target.name } : { resource: target.name };
-    case "listen":
-      return target.uris.length === 0 ? {} : { details: shownUris(target.uris) };
-    default:
-      return {};
-  }
-}
-
-/** Of one event, characters: the proxy takes no line that is much longer, and one that it does not take names no user. */
-const MAX_SHOWN = 32 * 1024;
-
-/** The first resources, and of how many. */
-function shownUris(uris: readonly string[]): Record<string, unknown> {
-  const resources: string[] = [];
-  let room = MAX_SHOWN;
-  for (const uri of uris.slice(0, 100)) {
-    room -= uri.length;
-    if (room < 0) break;
-    resources.push(uri);
-  }
-  return resources.length === uris.length ? { resources } : { resources, of: uris.length };
 }

@@ -13,10 +13,10 @@ import {
 import { acknowledgeLists, readIntroduction } from "../mcp/handshake.ts";
 import { filterList, readInputMethods } from "../mcp/lists.ts";
 import type { Invalid, Notification, Request, Response } from "../mcp/message.ts";
-import { pinnedText, refusalOf } from "./from-client.ts";
 import { isLookalike, isOtherKind } from "./methods.ts";
 import type { OpenRequest } from "./open-requests.ts";
 import type { Pinning } from "./pinning.ts";
+import { pinnedText, refusalOf } from "./refusal.ts";
 import type { GateState } from "./state.ts";
 import { emptyStep, type Step } from "./step.ts";
 import { badAnswerText, FULL_TEXT, inputDeniedText, serverDeniedText } from "./texts.ts";

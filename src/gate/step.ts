@@ -9,3 +9,14 @@ export interface Step {
 }
 
 export const emptyStep = (): Step => ({ toServer: [], toClient: [], events: [] });
+
+/** What came in one chunk is recorded with one write, and goes on with one. */
+export function joinSteps(steps: Step[]): Step {
+  const [first] = steps;
+  if (steps.length === 1 && first !== undefined) return first;
+  return {
+    events: steps.flatMap(({ events }) => events),
+    toServer: steps.flatMap(({ toServer }) => toServer),
+    toClient: steps.flatMap(({ toClient }) => toClient),
+  };
+}

@@ -8,6 +8,24 @@ export function allowsCaller(rules: readonly AllowRule[], caller: { account: str
   );
 }
 
+/**
+ * Whether all that a glob asks for could be in a session's name: the last part of an assumed role's ARN
+ * (`assumed-role/ROLE/SESSION`), which whoever assumes the role chooses. It looks like a rule for some roles, and is one for
+ * all of the account's.
+ */
+export function hingesOnSession(glob: string): boolean {
+  const fields = glob.split(":");
+  if (fields[2] === "iam") return false; // users, and the account itself
+  const resource = fields.length > 5 ? fields.slice(5).join(":") : (fields.at(-1) ?? "");
+  const wild = resource.search(/[*?]/);
+  if (wild === -1) return false;
+  const asks = (part: string): boolean => /[^*?]/.test(part);
+  const [, role = "", ...session] = resource.split("/");
+  if (session.length > 0) return !asks(role) && asks(session.join("/"));
+  // no second slash: a wildcard may stand for one, and what follows it for the session's name
+  return asks(resource.slice(wild));
+}
+
 /** By `method: ec2`: some rule allows the account, and the region where it names any. */
 export function allowsInstance(rules: readonly AllowRule[], on: { account: string; region: string }): boolean {
   return rules.some(

@@ -65,7 +65,10 @@ const isBusy = (error: unknown): boolean => /^SQLITE_BUSY/.test(String((error as
 function inUse(path: string): Failure {
   const pid = holder(path);
   return new Failure("data_dir", `another mcpgate${pid === undefined ? "" : ` (pid ${pid})`} uses ${path}`, {
-    hint: pid === undefined ? "stop it first, or choose another data_dir" : `stop it first: kill ${pid}`,
+    hint:
+      pid === undefined
+        ? "stop it first, or choose another data_dir"
+        : `stop it first: kill ${pid}, or systemctl stop mcpgate where systemd runs it`,
   });
 }
 

@@ -22,7 +22,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { Failure } from "../errors.ts";
+import { Failure, messageOf } from "../errors.ts";
 
 /** A secret file at the most, bytes. */
 const MAX_SECRET = 1024 * 1024;
@@ -56,7 +56,7 @@ export function writeSecretFile(path: string, text: string): void {
     syncDirectory(directory);
   } catch (cause) {
     rmSync(temporary, { force: true });
-    throw new Failure("data_dir", `can't write ${target}: ${reason(cause)}`, { cause });
+    throw new Failure("data_dir", `can't write ${target}: ${messageOf(cause)}`, { cause });
   }
 }
 
@@ -75,7 +75,7 @@ export function readSecretFile(path: string): string | undefined {
     const { code } = cause as NodeJS.ErrnoException;
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;
     if (code === "ELOOP") throw new Failure("permissions", `${target} is a symbolic link`, { hint: `rm '${target}'` });
-    throw new Failure("permissions", `can't read ${target}: ${reason(cause)}`, { cause });
+    throw new Failure("permissions", `can't read ${target}: ${messageOf(cause)}`, { cause });
   }
   try {
     const stats = fstatSync(fd);
@@ -108,11 +108,25 @@ export function openPrivateDirectory(directory: string): void {
   }
 }
 
+/**
+ * Makes the directory in which each service has one of its own (0700). Where it is root's, others pass through it: the
+ * proxy may have an account of systemd's making, and host users read packages. One that is there stays as it is.
+ */
+export function makeDataDirectory(directory: string): void {
+  if (process.getuid?.() !== 0) return;
+  try {
+    // after it: the umask may take away what they need
+    if (mkdirSync(directory, { recursive: true, mode: 0o711 }) !== undefined) chmodSync(directory, 0o711);
+  } catch {
+    // whoever needs it says what is wrong with it
+  }
+}
+
 function makePrivate(directory: string): void {
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
   } catch (cause) {
-    throw new Failure("data_dir", `can't make the directory ${directory}: ${reason(cause)}`, {
+    throw new Failure("data_dir", `can't make the directory ${directory}: ${messageOf(cause)}`, {
       hint: "choose another with data_dir in the configuration (client: MCPGATE_HOME)",
       cause,
     });
@@ -167,5 +181,3 @@ export function syncDirectory(directory: string): void {
     closeSync(fd);
   }
 }
-
-const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -5,6 +5,7 @@
 import * as v from "valibot";
 import { parseDuration } from "../config/duration.ts";
 import { Failure } from "../errors.ts";
+import { hingesOnSession } from "./allow-rules.ts";
 
 export const JOIN_METHODS = ["token", "iam", "ec2"] as const;
 export type JoinMethod = (typeof JOIN_METHODS)[number];
@@ -145,6 +146,10 @@ function toRule(given: v.InferOutput<typeof rule>, method: "iam" | "ec2", path: 
   if (aws_regions !== undefined) throw invalid(`${path}.aws_regions`, "is for the method ec2");
   if (/^\d+$/.test(named) && named !== account)
     throw invalid(`${path}.aws_arn`, "is of another account than aws_account");
+  if (aws_arn !== undefined && hingesOnSession(aws_arn)) {
+    const why = "a session's name alone could match it, and whoever assumes a role chooses that: name the role";
+    throw invalid(`${path}.aws_arn`, `${why}, like arn:aws:sts::${account}:assumed-role/ROLE/*`);
+  }
   return { account, ...(aws_arn === undefined ? {} : { arn: aws_arn }) };
 }
 

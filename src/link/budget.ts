@@ -2,7 +2,7 @@
  * Bytes that the sessions of one process may hold, for each user and in all: windows beyond their smallest size, and
  * lines of which only a part has come. One user's large messages can't take the memory of the others.
  */
-import type { WindowBudget } from "./link.ts";
+import type { WindowBudget } from "./window.ts";
 
 export interface BudgetLimits {
   /** Bytes of the whole process. */

@@ -7,8 +7,8 @@ import { formatHostPort } from "../config/host-port.ts";
 import { Failure } from "../errors.ts";
 import { publicUrl } from "../identity/url.ts";
 import { MIN_CLIENT_VERSION } from "../version.ts";
+import type { Carrier } from "./carrier.ts";
 import { MAX_FRAME } from "./frame.ts";
-import type { Carrier } from "./link.ts";
 import { challenge, HANDSHAKE_TIMEOUT_MS, MAX_TEXT, parseMessage, refused } from "./protocol.ts";
 import { connectionFailure, type Trust, tlsOptions } from "./trust.ts";
 

@@ -154,6 +154,10 @@ export class LineSplitter {
   }
 }
 
+/** Lines that are written at once: the very same bytes where there is one. */
+export const joinLines = (lines: readonly Uint8Array[]): Uint8Array =>
+  lines.length === 1 ? (lines[0] as Uint8Array) : Buffer.concat(lines);
+
 const isKeepable = (piece: Uint8Array): boolean => piece.length >= LARGE && piece.length * 2 >= piece.buffer.byteLength;
 
 const beyondFree = (bytes: number): number => Math.max(0, bytes - FREE_BYTES);

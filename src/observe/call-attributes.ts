@@ -5,7 +5,7 @@
  */
 import { memberAt } from "../mcp/members.ts";
 import type { Request, Response } from "../mcp/message.ts";
-import type { Attributes, TraceContext } from "./tracing.ts";
+import type { Attributes, TraceContext } from "./span.ts";
 
 /** Revisions without a handshake (2026-07-28) say it in each request. */
 const PROTOCOL_VERSION = "io.modelcontextprotocol/protocolVersion";

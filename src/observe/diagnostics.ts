@@ -2,12 +2,12 @@
  * For whoever watches the service: /metrics, /healthz and /readyz on a listener of their own, so that nothing of it can be
  * reached through the service's port. It tells no user's name, no tool's and no session's id, and takes no input.
  */
-import { isIP } from "node:net";
 import { formatHostPort, type HostPort } from "../config/host-port.ts";
 import { Failure } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { inTime } from "./in-time.ts";
 import type { Metrics } from "./metrics.ts";
+import { unhurried } from "./unhurried.ts";
 
 /** Why the service is not ready in this respect, lower case and without a full stop; undefined: it is. */
 export type Check = () => string | undefined | Promise<string | undefined>;
@@ -34,9 +34,19 @@ const METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 /** A service that can't have the address runs without, and says so. */
 export function openDiagnostics({ at, metrics, checks, log }: DiagnosticsOptions): Diagnostics {
   const address = formatHostPort(at);
-  const route = createRoute(metrics, checks, isLoopback(at.host));
+  // A URL's host has one spelling: 127.1 is 127.0.0.1 there.
+  const route = createRoute(metrics, checks, isLoopback(URL.parse(`http://${address}`)?.hostname ?? at.host));
   try {
-    const server = Bun.serve({ hostname: at.host, port: at.port, maxRequestBodySize: 1024, fetch: route });
+    const server = Bun.serve({
+      ...{ hostname: at.host, port: at.port, maxRequestBodySize: 1024, fetch: route },
+      // The runtime's own answer to a failure shows whoever asks our source. Without it, ports are shared unless told.
+      development: false,
+      reusePort: false,
+      error: (error) => {
+        log.error("diag.failed", { error: Failure.from(error).message });
+        return new Response("this failed; the log says why\n", { status: 500 });
+      },
+    });
     const open = formatHostPort({ host: at.host, port: server.port ?? at.port });
     log.info("diag.listening", { address: open });
     return { address: open, close: () => void server.stop(true) };
@@ -52,11 +62,14 @@ export function openDiagnostics({ at, metrics, checks, log }: DiagnosticsOptions
 }
 
 function createRoute(metrics: Metrics, checks: DiagnosticsOptions["checks"], ownHostOnly: boolean) {
-  // Whoever asks a thousand times at once has the store asked once.
-  const measured = shared(() => metrics.text());
+  // Whoever asks a thousand times at once has the store asked once; and anybody on this host may ask, all the time.
+  const measured = unhurried(shared(() => metrics.text()));
   const checked = shared(() => runChecks(checks));
   return async (request: Request): Promise<Response> => {
-    const { hostname, pathname } = new URL(request.url);
+    const url = URL.parse(request.url);
+    // Without a Host, or with one that is none (RFC 9112, 3.2).
+    if (url === null) return new Response("no valid Host header\n", { status: 400 });
+    const { hostname, pathname } = url;
     // A web page whose name was made to point here would be asking under that name.
     if (ownHostOnly && !isLoopback(hostname)) return new Response("not under this name\n", { status: 403 });
     if (request.method !== "GET" && request.method !== "HEAD") {
@@ -101,4 +114,4 @@ function shared<T>(make: () => Promise<T>): () => Promise<T> {
 }
 
 const isLoopback = (host: string): boolean =>
-  host === "localhost" || host === "::1" || host === "[::1]" || (isIP(host) === 4 && host.startsWith("127."));
+  host === "localhost" || /^\[::(1|ffff:7f[0-9a-f]{2}:[0-9a-f]{1,4})\]$/.test(host) || /^127\.[\d.]+$/.test(host);

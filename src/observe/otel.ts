@@ -18,9 +18,17 @@ import {
 import type { Log } from "../log.ts";
 import { VERSION } from "../version.ts";
 import { inTime } from "./in-time.ts";
-import { type NewSpan, type Span, type TraceContext, type Tracer, tracesEndpoint } from "./tracing.ts";
+import type { NewSpan, Span, TraceContext, Tracer } from "./span.ts";
 
 type Env = Record<string, string | undefined>;
+
+export interface OtelOptions {
+  service: "client" | "proxy" | "agent";
+  env: Env;
+  /** What `env` names, as it stands there. */
+  endpoint: string;
+  log: Log;
+}
 
 /** Characters of an attribute: names come from clients, and a name may be 4096 of them. */
 const VALUE_CHARS = 256;
@@ -30,8 +38,8 @@ const KINDS = { client: SpanKind.CLIENT, server: SpanKind.SERVER, internal: Span
 const propagator = new W3CTraceContextPropagator();
 
 /** Undefined where the environment asks for what is not there; the log says what. */
-export async function openOtel(service: "client" | "proxy" | "agent", env: Env, log: Log): Promise<Tracer | undefined> {
-  const fault = endpointFault(tracesEndpoint(env) ?? "");
+export async function openOtel({ service, env, endpoint, log }: OtelOptions): Promise<Tracer | undefined> {
+  const fault = endpointFault(endpoint);
   const exporter = fault === undefined ? await openExporter(env) : fault;
   if (typeof exporter === "string") {
     log.warn("trace.unavailable", { reason: exporter });

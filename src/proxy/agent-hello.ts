@@ -4,7 +4,8 @@ import type { HostPort } from "../config/host-port.ts";
 import { Failure } from "../errors.ts";
 import { verifyProof } from "../identity/proof.ts";
 import { publicUrl } from "../identity/url.ts";
-import { AGENT_CONTROL_PATH, agentClaim, agentHello, type FromAgent, parseMessage } from "../link/protocol.ts";
+import { agentClaim, agentHello, type FromAgent } from "../link/from-agent.ts";
+import { AGENT_CONTROL_PATH, parseMessage } from "../link/protocol.ts";
 import { locked, lockOn } from "../rbac/lock.ts";
 import { type Agent, findAgent } from "../store/agents.ts";
 import { activeLocks } from "../store/locks.ts";
@@ -34,7 +35,7 @@ export async function takeHello(
   const agent = await findAgent(store, { id: claim.agent });
   if (agent === undefined) {
     throw new Failure("not_found", "this agent is not known here: it was removed, or belongs to another proxy", {
-      hint: "to join again, remove its identity.json and give it a new token: mcpgate tokens add --type=app",
+      hint: "to join again: rm /var/lib/mcpgate/agent/identity.json (or under its data_dir), and a new token: mcpgate tokens add --type=app",
     });
   }
   await verifyProof(claim.proof, {
@@ -52,7 +53,8 @@ export async function takeHello(
     const [session] = await closeSessions(store, { sid, agentId: agent.id }, reason, time, { success: ok });
     if (session !== undefined) onSessionLost(sid, reason);
   }
-  const lost = (await liveSessions(store, { agentId: agent.id })).filter(({ sid }) => !hello.sessions.includes(sid));
+  const there = new Set(hello.sessions);
+  const lost = (await liveSessions(store, { agentId: agent.id })).filter(({ sid }) => !there.has(sid));
   for (const { sid } of lost) {
     await closeSessions(store, { sid }, LOST, time, { cause: "agent_lost" });
     onSessionLost(sid, LOST);

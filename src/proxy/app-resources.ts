@@ -1,11 +1,13 @@
 /** App resources on their way to the agents that asked for them, and what these say about them. */
 import { recordEvents } from "../audit/store.ts";
 import { Failure } from "../errors.ts";
-import type { AppResourceReport, ToAgent } from "../link/protocol.ts";
+import type { AppResourceReport } from "../link/from-agent.ts";
+import type { ToAgent } from "../link/to-agent.ts";
 import type { Log } from "../log.ts";
 import { type AppResource, listAppResources, reportResources } from "../store/app-resources.ts";
-import { findApps, listApps } from "../store/apps.ts";
+import { enrolResource, findApps, listApps } from "../store/apps.ts";
 import { inTransaction, type Store } from "../store/store.ts";
+import type { RunJob } from "./store-jobs.ts";
 
 /** Whether an agent takes an app with these labels; its own word. */
 export type Takes = (labels: Record<string, string>) => boolean;
@@ -59,18 +61,39 @@ export class AppResources {
     return this.#rounds;
   }
 
+  /**
+   * What the store said is told when the agents have heard of what had changed by then: nobody is let in for what a resource is
+   * now to an agent that still runs what it was.
+   */
+  heard(run: RunJob): RunJob {
+    return (name, given) => {
+      const answer = run(name, given);
+      return answer.then(() => this.#rounds).then(() => answer);
+    };
+  }
+
   /** What an agent says that it made of them. A refusal is told once: to the log here, and to the audit log. */
   async reported(agent: { id: string; name: string }, said: readonly AppResourceReport[]): Promise<void> {
     const { store, log, now } = this.#o;
     const refused = await inTransaction(store, async (tx) => {
       const offers = await listApps(tx, agent.id);
       const enrolled = new Set(offers.filter(({ resource }) => resource).map(({ name }) => name));
+      const taken = new Set(offers.map(({ name }) => name));
       const reports = [];
       for (const { name, revision, state, reason } of said) {
-        // It offers it; whether the name was free is the proxy's to say.
-        const taken = state === "offered" && enrolled.has(name);
-        const why = taken ? undefined : state === "offered" ? await notEnrolled(tx, agent.id, name) : (reason ?? "");
-        reports.push({ name, revision, state: taken ? state : ("refused" as const), reason: why });
+        // It offers it; whether the name was free is the proxy's to say. Where an app was removed and made again before the
+        // agent heard of it, the agent has nothing to offer anew.
+        if (state === "offered" && !taken.has(name) && (await enrolResource(tx, agent.id, { name, revision }, now()))) {
+          taken.add(name);
+          enrolled.add(name);
+        }
+        const isOffered = state === "offered" && enrolled.has(name);
+        const why = isOffered
+          ? undefined
+          : state === "offered"
+            ? await notEnrolled(tx, agent.id, name)
+            : (reason ?? "");
+        reports.push({ name, revision, state: isOffered ? state : ("refused" as const), reason: why });
       }
       const news = await reportResources(tx, agent.id, reports, now());
       const events = news.map(({ name, reason }) => ({

@@ -20,20 +20,42 @@ export interface AuditOptions {
 
 export interface KeptAudit {
   readonly sinks: readonly SinkState[];
+  /** Goes on by another configuration. Throws where that does not work; then it goes on by the old one. */
+  replace(config: AuditConfig | undefined): Promise<void>;
   /** After the last event was recorded and before the store is closed. */
   stop(): Promise<void>;
 }
 
-export function keepAudit({ store, key, config, log, now, print }: AuditOptions): KeptAudit {
+export function keepAudit(options: AuditOptions): KeptAudit {
+  let { config } = options;
+  let running = start(options, config);
+  return {
+    get sinks() {
+      return running.sinks.states;
+    },
+    async replace(next) {
+      if (Bun.deepEquals(config, next)) return;
+      await running.stop();
+      try {
+        running = start(options, next);
+        config = next;
+      } catch (error) {
+        running = start(options, config);
+        throw error;
+      }
+    },
+    stop: () => running.stop(),
+  };
+}
+
+function start({ store, key, log, now, print }: AuditOptions, config: AuditConfig | undefined) {
   const { maxAge, maxSize } = config?.retention ?? {};
   const maxAgeMs = maxAge === undefined ? undefined : maxAge * 1000;
   const notary = new Notary({ store, key, log, now });
   const retention = new Retention({ store, log, now, limits: { maxAgeMs, maxBytes: maxSize } });
   const sinks = new Sinks({ store, log, configs: config?.sinks ?? [], print, env: process.env });
   return {
-    get sinks() {
-      return sinks.states;
-    },
+    sinks,
     async stop() {
       await retention.stop();
       await sinks.stop();

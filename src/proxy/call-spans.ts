@@ -3,8 +3,9 @@
  * which trace, and the agent says when the call was answered. Between the two is the proxy's span, if it traces itself; if
  * not, what it was told goes on as it came.
  */
-import { MAX_TRACE, parseMessage, type TraceHint, trace, traced } from "../link/protocol.ts";
-import type { Span, Tracer } from "../observe/tracing.ts";
+import { parseMessage } from "../link/protocol.ts";
+import { MAX_TRACE, type TraceHint, trace, traced } from "../link/trace-messages.ts";
+import type { Span, Tracer } from "../observe/span.ts";
 import type { Socket } from "./socket.ts";
 
 /** Of one connection, calls that are not answered; what comes beyond goes untraced. */

@@ -3,7 +3,7 @@
  * STS. Nothing that a stranger says is passed on but a signature, its time and the session token that goes with it.
  */
 import * as v from "valibot";
-import { Failure } from "../errors.ts";
+import { Failure, messageOf } from "../errors.ts";
 import {
   joinChallenge,
   type SignedIdentityRequest,
@@ -101,7 +101,7 @@ async function send(host: string, headers: Record<string, string>, o: StsOptions
       tls: tlsOptions({ proxy: { host, port: 443 } }),
     });
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = messageOf(error);
     throw refused(`STS can't be reached at ${host}: ${why}`, error);
   }
 }

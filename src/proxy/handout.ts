@@ -29,6 +29,8 @@ export class Handout {
   readonly #deadlineMs: number;
   /** When the next piece is due, as `performance.now` tells it. */
   #due = 0;
+  /** The last turn that somebody waits for. */
+  #turns = Promise.resolve();
 
   constructor({ inAll = 16, perAddress = 4, pace = 32 * 1024 * 1024, deadlineMs = 15 * 60_000 }: HandoutOptions = {}) {
     this.#strangers = new Strangers({ inAll, perAddress });
@@ -89,7 +91,7 @@ export class Handout {
         },
         pull: async (controller) => {
           const wanted = Math.min(PIECE, to - at);
-          await this.#turn(wanted);
+          await this.#turn(wanted, () => over);
           if (over) return;
           reading = true;
           const piece = new Uint8Array(wanted);
@@ -113,12 +115,19 @@ export class Handout {
     );
   }
 
-  /** Resolves when it is the turn of the next `bytes`, of whichever download. */
-  async #turn(bytes: number): Promise<void> {
-    const now = performance.now();
-    const due = Math.max(this.#due, now - SLACK_MS);
-    this.#due = due + bytes * this.#msPerByte;
-    if (due > now) await Bun.sleep(due - now);
+  /**
+   * Resolves when it is the turn of the next `bytes`, of whichever download. One after the other, and who is gone by then
+   * takes no time of the others': or else those who only ask and leave would put everybody off for as long as they like.
+   */
+  #turn(bytes: number, isGone: () => boolean): Promise<void> {
+    this.#turns = this.#turns.then(async () => {
+      if (isGone()) return;
+      const now = performance.now();
+      const due = Math.max(this.#due, now - SLACK_MS);
+      this.#due = due + bytes * this.#msPerByte;
+      if (due > now) await Bun.sleep(due - now);
+    });
+    return this.#turns;
   }
 }
 

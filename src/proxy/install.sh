@@ -62,6 +62,7 @@ main() {
   trap 'exit 130' INT
   trap 'exit 143' TERM
 
+  if [ "$getter" = curl ] && [ -n "$key_pin" ]; then must_pin; fi
   install_program
   if [ -n "$token" ]; then enrol; else after_install; fi
 }
@@ -137,15 +138,31 @@ directory() {
 }
 
 # Over TLS that is checked: by the proxy's key where it has a CA of its own, which no host knows (--insecure turns off
-# only the check against the host's CAs; the key is checked before anything is sent).
+# only the check against the host's CAs; the key is checked before anything is sent). Else by those CAs, whatever
+# somebody's .curlrc or .wgetrc says.
 by_curl() {
-  if [ -n "$key_pin" ]; then set -- --insecure --pinnedpubkey "$key_pin" "$@"; fi
+  if [ -n "$key_pin" ]; then set -- --insecure --pinnedpubkey "$key_pin" "$@"; else set -- --no-insecure "$@"; fi
   curl --fail --silent --show-error --globoff --proto '=https' --tlsv1.2 --connect-timeout 20 \
     --speed-limit 1 --speed-time 60 "$@"
 }
 
+# Newer curls only warn where their TLS library can't pin keys (Rustls), and beside --insecure nothing would be checked
+# then. So this one has to refuse the proxy under another key first.
+must_pin() {
+  another=sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
+  if curl --silent --insecure --pinnedpubkey "$another" --proto '=https' --tlsv1.2 --connect-timeout 20 --max-time 60 \
+    --globoff --output /dev/null "$base_url/"; then
+    fail "this curl can't check the proxy's key: $(curl --version | head -n 1)" \
+      "install a curl that was built with OpenSSL or GnuTLS"
+  fi
+}
+
 by_wget() {
-  if [ -n "$key_pin" ]; then set -- --no-check-certificate --pinnedpubkey="$key_pin" "$@"; fi
+  if [ -n "$key_pin" ]; then
+    set -- --no-check-certificate --pinnedpubkey="$key_pin" "$@"
+  else
+    set -- --check-certificate "$@"
+  fi
   wget --no-verbose --max-redirect=0 --secure-protocol=TLSv1_2 --timeout=60 --tries=5 --waitretry=5 \
     --retry-connrefused --retry-on-http-error=429,503 "$@"
 }
@@ -218,7 +235,7 @@ install_program() {
 }
 
 # Into $part. curl goes on where it stopped, as long as the proxy still has the same program (If-Range), and gives up
-# after five tries in a row that brought nothing.
+# after five tries in a row that brought nothing. Hosts that are set up together take turns, for ten minutes.
 download() {
   url=$base_url/downloads/$name
   if [ "$getter" = wget ]; then
@@ -226,6 +243,7 @@ download() {
     return
   fi
   tries=0
+  turns=0
   size=0
   while :; do
     status=0
@@ -233,7 +251,12 @@ download() {
       status=$?
     case $status:$code in
       0:*) return ;;
-      22:429 | 22:503) ;;
+      22:429 | 22:503)
+        turns=$((turns + 1))
+        if [ "$turns" -ge 60 ]; then fail "too many others get $name from $proxy_addr" "run this again"; fi
+        sleep 10
+        continue
+        ;;
       33:*) : >"$part" ;; # another program by now
       5:* | 6:* | 7:* | 16:* | 18:* | 28:* | 35:* | 52:* | 55:* | 56:* | 92:*) ;;
       *) fail "can't get $url" "$(why_not)" ;;
@@ -256,23 +279,27 @@ after_install() {
       say "$bin is not in your PATH; for this shell: export PATH=\"$bin:\$PATH\""
     fi
   fi
-  if [ "$changed" = yes ] && [ "$(id -u)" -eq 0 ] && systemd_runs && systemctl is-active --quiet mcpgate; then
-    say "the service still runs the old program: systemctl restart mcpgate"
-  fi
+  if [ "$changed" = no ] || [ "$(id -u)" -ne 0 ] || ! systemd_runs; then return; fi
+  for service in mcpgate mcpgate-agent mcpgate-proxy; do
+    if systemctl is-active --quiet "$service" &&
+      systemctl show --property=ExecStart "$service" | grep -qF -- "path=$target ;"; then
+      say "the service still runs the old program: systemctl restart $service"
+    fi
+  done
 }
 
 systemd_runs() { [ -d "$root/run/systemd/system" ] && have systemctl; }
 
 # Before anything is changed: whether what --token=FILE asks for can be done.
 may_enrol() {
-  if [ "$(id -u)" -ne 0 ] && [ -z "$root" ]; then fail "--token sets up this host, which takes root"; fi
+  if [ "$(id -u)" -ne 0 ] && [ -z "$root" ]; then fail "--token sets up this host, which takes root" "pipe it into: sudo bash -s -- --token=$token"; fi
   config=$root/etc/mcpgate.yaml
   kept_token=$root/etc/mcpgate-token
   unit=$root/etc/systemd/system/mcpgate.service
   if [ ! -f "$token" ] || [ ! -s "$token" ]; then fail "there is no token in $token"; fi
   if [ -e "$config" ] && ! { grep -qF -- "$kept_token" "$config" && grep -qF -- "$proxy_addr" "$config"; }; then
-    fail "$config is there already, and is not for an agent of $proxy_addr; it stays as it is" \
-      "without --token this installs the program alone; mcpgate agent configure prints what to add to the file"
+    fail "$config is there already, and is not an agent's that joins $proxy_addr with $kept_token; it stays as it is" \
+      "without --token this installs the program alone. For an agent beside what is there, give it a file and a unit of its own: mcpgate agent configure -o /etc/mcpgate-agent.yaml, mcpgate install systemd --config=/etc/mcpgate-agent.yaml -o /etc/systemd/system/mcpgate-agent.service"
   fi
   if [ -e "$unit" ] && ! grep -q 'agent start' "$unit"; then
     fail "$unit is there already, and does not start an agent; it stays as it is" \
@@ -298,14 +325,19 @@ enrol() {
   fi
 
   if [ ! -d "$root/etc/systemd/system" ] && [ ! -d "$root/run/systemd/system" ]; then
-    say "there is no systemd here; start the agent with: $target agent start"
+    say "there is no systemd here; start the agent with: $target agent start --config=$config"
     return
   fi
   if [ -e "$unit" ]; then
     say "$unit is there already: it stays as it is"
   else
     mkdir -p -- "$root/etc/systemd/system"
-    "$target" install systemd --for=agent --config="$config" -o "$unit" </dev/null >&2
+    part=$(mktemp "$root/etc/systemd/system/.mcpgate.XXXXXX")
+    "$target" install systemd --for=agent --config="$config" </dev/null >"$part"
+    chmod 644 "$part"
+    mv -f -- "$part" "$unit"
+    part=
+    say "$unit has been written"
   fi
   if ! systemd_runs; then
     say "systemd does not run here; start the agent later with: systemctl enable --now mcpgate"
@@ -314,8 +346,10 @@ enrol() {
   systemctl daemon-reload
   # One that runs goes on with the old program otherwise.
   if [ "$changed" = yes ]; then systemctl try-restart mcpgate || true; fi
-  systemctl enable --now mcpgate ||
-    fail "the agent does not start" "journalctl -u mcpgate -n 20 says why; mcpgate agent check looks at its apps"
+  if ! systemctl enable --now mcpgate; then
+    journalctl -u mcpgate -n 4 --no-pager -o cat >&2 || true
+    fail "the agent does not start" "journalctl -u mcpgate -n 20 says why; mcpgate doctor looks for it"
+  fi
   case $("$target" agent status --config="$config" --format=json 2>/dev/null </dev/null) in
     *'"connected": true'*)
       # From now on it has a key of its own.

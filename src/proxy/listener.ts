@@ -6,6 +6,7 @@ import { formatHostPort, type HostPort } from "../config/host-port.ts";
 import { Failure } from "../errors.ts";
 import { MAX_FRAME } from "../link/frame.ts";
 import { MAX_TEXT } from "../link/protocol.ts";
+import type { Log } from "../log.ts";
 import type { ServerCertificate } from "./certificates.ts";
 import { remoteAddress, trustedNetworks } from "./remote.ts";
 import { type Endpoint, Socket, type SocketData } from "./socket.ts";
@@ -17,6 +18,7 @@ export type Route = Endpoint | (() => Response | Promise<Response>);
 export class Listener {
   readonly port: number;
   readonly #at: HostPort;
+  readonly #log: Log;
   readonly #sockets = new Set<Socket>();
   /** Those that take nothing more, as long as something of them is open. */
   readonly #former = new Set<Bun.Server<SocketData>>();
@@ -26,7 +28,8 @@ export class Listener {
   #route: ((request: Request, remote: string) => Route) | undefined;
 
   /** Answers 503 until `serve` says what to do. */
-  constructor(proxy: ProxyConfig, certificate: ServerCertificate) {
+  constructor(proxy: Pick<ProxyConfig, "listen" | "trustedProxies">, certificate: ServerCertificate, log: Log) {
+    this.#log = log;
     this.#trusted = trustedNetworks(proxy.trustedProxies);
     this.#certificate = certificate;
     this.#current = this.#listen(proxy.listen, certificate);
@@ -84,7 +87,7 @@ export class Listener {
   #listen(at: HostPort, certificate: ServerCertificate): Bun.Server<SocketData> {
     const remote = (request: Request, peer: string) => remoteAddress(peer, request.headers, this.#trusted);
     const route = (request: Request, peer: string) => this.#route?.(request, remote(request, peer));
-    return listen({ at, certificate, route, remote, sockets: this.#sockets });
+    return listen({ at, certificate, route, remote, sockets: this.#sockets, log: this.#log });
   }
 }
 
@@ -111,9 +114,10 @@ interface ListenOptions {
   /** Where a WebSocket says that it comes from. */
   remote(request: Request, peer: string): string;
   sockets: Set<Socket>;
+  log: Log;
 }
 
-function listen({ at, certificate, route, remote, sockets }: ListenOptions): Bun.Server<SocketData> {
+function listen({ at, certificate, route, remote, sockets, log }: ListenOptions): Bun.Server<SocketData> {
   const { host, port } = at;
   const strangers = new Strangers();
   try {
@@ -123,7 +127,16 @@ function listen({ at, certificate, route, remote, sockets }: ListenOptions): Bun
       ...(certificate.cert === undefined ? {} : { tls: { cert: certificate.cert, key: certificate.key } }),
       idleTimeout: 60,
       maxRequestBodySize: 1024 * 1024,
+      // The runtime's own answer to a failure shows whoever asks our source. Without it, ports are shared unless told.
+      development: false,
+      reusePort: false,
+      error(error) {
+        log.error("http.failed", { error: Failure.from(error).message });
+        return new Response("the proxy failed; its log says why\n", { status: 500 });
+      },
       fetch(request, server) {
+        // Without a Host, or with one that is none (RFC 9112, 3.2), what the runtime makes of it is no URL.
+        if (!URL.canParse(request.url)) return new Response("no valid Host header\n", { status: 400 });
         const peer = server.requestIP(request)?.address ?? "";
         const found = route(request, peer);
         if (found === undefined) return new Response("starting", { status: 503 });

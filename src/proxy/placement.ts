@@ -2,7 +2,7 @@
  * Which of several agents that offer an app gets a new session: one that answers and whose servers of it don't fail, rather
  * one that has few sessions of it, then one that has few sessions at all; and of those that are alike, each in its turn.
  */
-import { HEARTBEAT_LOST_MS } from "../link/protocol.ts";
+import { HEARTBEAT_LOST_MS } from "../link/to-agent.ts";
 import type { App } from "../store/apps.ts";
 import type { Load } from "../store/sessions.ts";
 

@@ -1,7 +1,7 @@
 /** Sink `file`: JSON lines, appended; 0600. A file that was renamed (logrotate) is followed by a new one of the old name. */
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
-import type { Sink } from "./sinks.ts";
+import type { Sink } from "./sink.ts";
 
 export function fileSink(path: string): Sink {
   return {

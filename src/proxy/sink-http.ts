@@ -5,7 +5,7 @@
 import type { SecretReference, SinkConfig } from "../config/config.ts";
 import { Failure } from "../errors.ts";
 import { readSecretFile } from "../identity/files.ts";
-import type { Sink } from "./sinks.ts";
+import type { Sink } from "./sink.ts";
 
 const ANSWER_MS = 30_000;
 

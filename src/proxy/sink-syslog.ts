@@ -6,7 +6,7 @@ import { createSocket } from "node:dgram";
 import { connect, type Socket } from "node:net";
 import { hostname } from "node:os";
 import type { SinkConfig } from "../config/config.ts";
-import type { Sink } from "./sinks.ts";
+import type { Sink } from "./sink.ts";
 
 /** Facility 13 (log audit), severity 6 (informational). */
 const PRIORITY = 13 * 8 + 6;

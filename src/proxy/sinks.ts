@@ -3,22 +3,17 @@
  * its place is kept in the store: an event is behind it only once the sink has taken it, so a sink that was down for a day
  * gets that day. After a crash the last batch may come twice; `uid` tells. A sink holds one batch in memory.
  */
-import { type StoredText, textAfter } from "../audit/store.ts";
+import { textAfter } from "../audit/store.ts";
 import type { SinkConfig } from "../config/config.ts";
 import { Failure } from "../errors.ts";
 import { backoff } from "../link/backoff.ts";
 import type { Log } from "../log.ts";
 import { getMeta, setMeta } from "../store/meta.ts";
 import type { Store } from "../store/store.ts";
+import type { Sink } from "./sink.ts";
 import { fileSink } from "./sink-file.ts";
 import { httpSink } from "./sink-http.ts";
 import { syslogSink } from "./sink-syslog.ts";
-
-export interface Sink {
-  /** Resolves when the sink has all of them for good; the same batch comes again when it rejects. */
-  send(events: readonly StoredText[]): Promise<void>;
-  close(): void;
-}
 
 /** How far a sink is. */
 export interface SinkState {

@@ -1,14 +1,13 @@
 /** `mcpgate proxy start`: one port for the API and the WebSockets, one unix socket for the admin on this host. */
 import { join } from "node:path";
-import type { AuditConfig, Config, ProxyConfig } from "../config/config.ts";
+import type { Config, ProxyConfig } from "../config/config.ts";
 import { formatHostPort, type HostPort } from "../config/host-port.ts";
 import { Failure } from "../errors.ts";
 import { lockDirectory } from "../identity/directory-lock.ts";
-import { generateKeyPair, parseKeyPair } from "../identity/keys.ts";
+import { makeDataDirectory } from "../identity/files.ts";
 import { Nonces } from "../identity/nonce.ts";
 import { AGENT_CONTROL_PATH, AGENT_SESSION_PATH, CLIENT_PATH } from "../link/protocol.ts";
 import type { Log } from "../log.ts";
-import { ensureKeys } from "../store/keys.ts";
 import { openAdminSocket } from "./admin-socket.ts";
 import { Agents } from "./agents.ts";
 import { createApi } from "./api/app.ts";
@@ -16,10 +15,13 @@ import { keepAudit } from "./audit.ts";
 import type { Fetch } from "./caller-identity.ts";
 import { loadCertificate } from "./certificates.ts";
 import { createInstallRoutes } from "./install-routes.ts";
+import { KeptCertificate } from "./kept-certificate.ts";
 import { Listener } from "./listener.ts";
 import { createLive, type LiveProxy } from "./live.ts";
 import { observeProxy } from "./observed.ts";
 import { Relay } from "./relay.ts";
+import { createReload } from "./reload.ts";
+import { loadSigningKeys } from "./signing-keys.ts";
 import type { Endpoint } from "./socket.ts";
 import { openStoreThread, type StoreThread } from "./store-thread.ts";
 
@@ -43,7 +45,6 @@ export interface RunningProxy {
  * the store, then the connections), the audit log's last signature and batch, and the store itself. Milliseconds.
  */
 const [RELOAD_MS, DRAIN_MS, AUDIT_MS, STORE_MS] = [500, 2_000, 3_000, 1_000];
-const CERTIFICATE_CHECK_MS = 12 * 60 * 60 * 1000;
 
 export interface ProxyOptions {
   config: Config;
@@ -65,6 +66,7 @@ export async function startProxy({ config, ...options }: ProxyOptions): Promise<
     });
   }
   const dir = join(config.dataDir, "proxy");
+  makeDataDirectory(config.dataDir);
   const lock = lockDirectory(dir);
   let thread: StoreThread | undefined;
   try {
@@ -85,20 +87,12 @@ async function serve(
   lock: { release(): void },
 ): Promise<RunningProxy> {
   const now = Date.now;
-  const signingKeys = await ensureKeys(
-    store,
-    "signing",
-    async () => {
-      const pair = await generateKeyPair();
-      return { id: pair.jkt, public: JSON.stringify(pair.publicJwk), private: JSON.stringify(pair.privateJwk) };
-    },
-    now(),
-  );
-  const signingKey = await parseKeyPair(JSON.parse(signingKeys[0]?.private ?? "null"));
-  let certificate = await loadCertificate(store, proxy, now());
+  const signingKeys = await loadSigningKeys(store, now());
+  const signingKey = signingKeys.current;
+  const certificate = await loadCertificate(store, proxy, now());
 
   // Where any free port was asked for, the public address is known only once the port is.
-  const listener = new Listener(proxy, certificate);
+  const listener = new Listener(proxy, certificate, log);
   const { port } = listener;
   const publicAddr = proxy.publicAddr.port === 0 ? { ...proxy.publicAddr, port } : proxy.publicAddr;
 
@@ -118,7 +112,8 @@ async function serve(
   });
   const { clusterName } = proxy;
   const { spans } = observed;
-  const relay: Relay = new Relay({ store, run, log, publicAddr, clusterName, signingKey, now, agents, spans });
+  const heard = agents.resources.heard(run);
+  const relay: Relay = new Relay({ store, run: heard, log, publicAddr, clusterName, signingKey, now, agents, spans });
   const live: LiveProxy = createLive({ store, log, agents, relay, now });
   const api = createApi({
     store,
@@ -133,7 +128,7 @@ async function serve(
       caPem: certificate.caPem,
       caPin: certificate.caPin,
       keyPin: certificate.keyPin,
-      signingKeys: signingKeys.map((key) => JSON.parse(key.public)),
+      signingKeys: signingKeys.public,
       awsCertificates: proxy.awsCertificates,
     },
   });
@@ -156,62 +151,19 @@ async function serve(
     fetch: (request, connection) => api.fetch(request, connection),
   });
 
-  let service = proxy;
-  const renewCertificate = async (next: ProxyConfig) => {
-    const fresh = await loadCertificate(store, next, now());
-    if (fresh.cert === certificate.cert && fresh.key === certificate.key) return;
-    listener.replace(fresh);
-    certificate = fresh;
-    log.info("certificate.renewed");
-  };
-  const renewal = setInterval(
-    () =>
-      void renewCertificate(service).catch((error: unknown) =>
-        log.error("certificate.renewal_failed", { error: Failure.from(error).message }),
-      ),
-    CERTIFICATE_CHECK_MS,
-  );
+  const kept = new KeptCertificate({ store, listener, log, now }, proxy, certificate);
 
   // What was removed in the moment before the proxy was killed.
   live.policyChanged();
 
-  const openAudit = (audit: AuditConfig | undefined) =>
-    keepAudit({ store, key: signingKey, config: audit, log, now, print });
-  let auditConfig = proxy.audit;
-  let audit = openAudit(auditConfig);
+  const audit = keepAudit({ store, key: signingKey, config: proxy.audit, log, now, print });
   observed.open(diag, {
     ...{ store, relay, agents, file: databaseOf(dir) },
     sinks: () => audit.sinks,
-    certificate: () => certificate.cert,
+    certificate: () => kept.pem,
     isListening: () => listener.isOpen,
   });
-  const takeOver = async ({ proxy: next, file }: Config) => {
-    if (next === undefined) {
-      throw new Failure("config", `${file ?? "configuration"}: proxy_service is not enabled any more`, {
-        hint: "stop the proxy, if that is what it is to mean",
-      });
-    }
-    const { certFile, keyFile, ...others } = service;
-    // From a certificate that was given to one of our own, or back, is another trust for everybody: a restart.
-    const files = (certFile === undefined) === (next.certFile === undefined) ? next : service;
-    const given =
-      files.certFile === undefined || files.keyFile === undefined
-        ? {}
-        : { certFile: files.certFile, keyFile: files.keyFile };
-    const wanted: ProxyConfig = { ...others, ...given, trustedProxies: next.trustedProxies };
-    await renewCertificate(wanted);
-    listener.trust(next.trustedProxies);
-    service = wanted;
-    if (Bun.deepEquals(auditConfig, next.audit)) return;
-    await audit.stop();
-    try {
-      audit = openAudit(next.audit);
-      auditConfig = next.audit;
-    } catch (error) {
-      audit = openAudit(auditConfig);
-      throw error;
-    }
-  };
+  const takeOver = createReload(proxy, { listener, certificate: kept, audit });
 
   const closed = Promise.withResolvers<void>();
   closed.promise.catch(() => {}); // it may end before anybody listens
@@ -219,7 +171,7 @@ async function serve(
   let stopping: Promise<void> | undefined;
   let reloading = Promise.resolve();
   const stop = async () => {
-    clearInterval(renewal);
+    kept.stop();
     await Promise.race([reloading, Bun.sleep(RELOAD_MS)]);
     // First of all: whoever is told to come again must find another proxy, or none.
     listener.close();

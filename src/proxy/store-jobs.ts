@@ -4,7 +4,7 @@
  */
 import { type Ingested, ingest } from "../audit/ingest.ts";
 import { Failure } from "../errors.ts";
-import { MAX_BATCH_EVENTS } from "../link/protocol.ts";
+import { MAX_BATCH_EVENTS } from "../link/from-agent.ts";
 import type { Store } from "../store/store.ts";
 import { beginSession, moveSession, readArrival, readStanding } from "./admission.ts";
 

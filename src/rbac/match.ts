@@ -24,8 +24,17 @@ export function compilePattern(pattern: string): TextMatcher {
   return (text) => text === pattern;
 }
 
+/**
+ * The sessions of an agent have the same few expressions in their rules, each of which takes kilobytes and a tenth of a
+ * millisecond to compile. Only small ones are remembered, and so many.
+ */
+const remembered = new Map<string, TextMatcher>();
+const [MAX_REMEMBERED, SMALL_PROGRAM] = [1024, 500];
+
 /** A regular expression, searched for anywhere in the text. Throws a `Failure("invalid")` for a broken or oversized one. */
 export function compileRegex(pattern: string): TextMatcher {
+  const known = remembered.get(pattern);
+  if (known !== undefined) return known;
   if (pattern.length > MAX_PATTERN_CHARS) {
     throw new Failure("invalid", `a pattern is longer than ${MAX_PATTERN_CHARS} characters`);
   }
@@ -41,7 +50,12 @@ export function compileRegex(pattern: string): TextMatcher {
   if (size > MAX_PROGRAM) {
     throw new Failure("invalid", `the regular expression ${JSON.stringify(pattern)} is too large`);
   }
-  return (text) => regex.test(text);
+  const matches = (text: string): boolean => regex.test(text);
+  if (size <= SMALL_PROGRAM) {
+    if (remembered.size >= MAX_REMEMBERED) remembered.clear();
+    remembered.set(pattern, matches);
+  }
+  return matches;
 }
 
 function compileGlob(pattern: string): TextMatcher {

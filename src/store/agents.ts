@@ -1,7 +1,10 @@
 /** Agents: who joined, and the key that each of them proves. */
+
 import type { JWK } from "jose";
+import type { Selectable } from "kysely";
 import { Failure } from "../errors.ts";
 import { inTransaction, type Store } from "./store.ts";
+import type { Tables } from "./tables.ts";
 
 export interface Agent {
   id: string;
@@ -23,7 +26,7 @@ export function joinAgent(store: Store, o: { name: string; jkt: string; publicJw
     const holder = await findAgent(tx, { name: o.name });
     if (holder !== undefined && holder.jkt !== o.jkt) {
       throw new Failure("already_exists", `an agent with another key is already called ${o.name}`, {
-        hint: `mcpgate agents rm ${o.name}`,
+        hint: `if it is no more, on the proxy's host: mcpgate agents rm ${o.name}; else give this one a mcpgate.nodename`,
       });
     }
     const known = await findAgent(tx, { jkt: o.jkt });
@@ -80,7 +83,7 @@ export async function listAgents(store: Store): Promise<Agent[]> {
   return rows.map(toAgent);
 }
 
-/** Notes that the agent's control connection is up. */
+/** Notes that the agent's control connection is up, or was until now. */
 export async function touchAgent(store: Store, id: string, now: number): Promise<void> {
   await store.updateTable("agents").set({ last_seen_at: now }).where("id", "=", id).execute();
 }
@@ -93,14 +96,7 @@ export async function removeAgent(store: Store, id: string): Promise<void> {
 
 export const noSuchAgent = (): Failure => new Failure("not_found", "no such agent", { hint: "mcpgate agents ls" });
 
-interface Row {
-  id: string;
-  name: string;
-  jkt: string;
-  public_jwk: string;
-  joined_at: number;
-  last_seen_at: number | null;
-}
+type Row = Selectable<Tables["agents"]>;
 
 function toAgent(row: Row): Agent {
   return {

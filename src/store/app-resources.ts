@@ -1,8 +1,10 @@
 /** App resources, as admins wrote them, and what the agents that picked them up say became of them. */
+import type { Selectable } from "kysely";
 import { MAX_RESOURCE_CHARS, parseAppResource } from "../config/app-resource.ts";
 import { Failure } from "../errors.ts";
 import { bumpPolicyRevision } from "./meta.ts";
 import { inTransaction, type Store } from "./store.ts";
+import type { Tables } from "./tables.ts";
 
 export interface AppResource {
   name: string;
@@ -28,7 +30,7 @@ export interface ResourceReport {
   agent: string;
 }
 
-/** All of them travel to an agent in one message (`link/protocol.ts`). */
+/** All of them travel to an agent in one message (`link/to-agent.ts`). */
 const MAX_RESOURCES = 1000;
 const MAX_BYTES = 3 * 1024 * 1024;
 
@@ -187,15 +189,7 @@ export async function listReports(store: Store): Promise<ResourceReport[]> {
 const noSuchApp = (name: string): Failure =>
   new Failure("not_found", `there is no app resource ${name}`, { hint: "mcpgate get apps" });
 
-interface Row {
-  name: string;
-  revision: string;
-  document: string;
-  labels: string;
-  description: string;
-  updated_at: number;
-  updated_by: string;
-}
+type Row = Selectable<Tables["app_resources"]>;
 
 function toResource(row: Row): AppResource {
   return {

@@ -72,23 +72,40 @@ export function enrolApps(
         refused.push({ name: said.name, reason: reason ?? "" });
         continue;
       }
-      await tx
-        .insertInto("apps")
-        .values({
-          name: app.name,
-          agent_id: agentId,
-          labels: JSON.stringify(app.labels),
-          description: app.description,
-          type: "stdio",
-          shared: app.shared ? 1 : 0,
-          resource: app.resource ? 1 : 0,
-          enrolled_at: since.get(app.name) ?? now,
-        })
-        .execute();
+      await enrol(tx, agentId, app, since.get(app.name) ?? now);
       enrolled.push(app.name);
     }
     return { enrolled, refused, freed: [...since.keys()].filter((name) => !enrolled.includes(name)) };
   });
+}
+
+/** Enrols one more app resource that the agent offers, in this version. False: there is none such, or another agent has the name. */
+export async function enrolResource(
+  tx: Store,
+  agentId: string,
+  { name, revision }: { name: string; revision: string },
+  now: number,
+): Promise<boolean> {
+  const app = await ofResource(tx, { name, labels: {}, description: "", shared: true }, revision);
+  if (app === undefined || (await conflictOf(tx, app)) !== undefined) return false;
+  await enrol(tx, agentId, app, now);
+  return true;
+}
+
+async function enrol(tx: Store, agentId: string, app: OfferedApp, enrolledAt: number): Promise<void> {
+  await tx
+    .insertInto("apps")
+    .values({
+      name: app.name,
+      agent_id: agentId,
+      labels: JSON.stringify(app.labels),
+      description: app.description,
+      type: "stdio",
+      shared: app.shared ? 1 : 0,
+      resource: app.resource ? 1 : 0,
+      enrolled_at: enrolledAt,
+    })
+    .execute();
 }
 
 /** Every agent's offer of the app, by agent name: none, one, or several where it is shared. */
@@ -102,14 +119,14 @@ export async function listApps(store: Store, agentId?: string): Promise<App[]> {
   return (await (agentId === undefined ? query : query.where("apps.agent_id", "=", agentId)).execute()).map(toApp);
 }
 
-/** As the resource has it: shared, and under its labels. */
-async function ofResource(tx: Store, app: OfferedApp): Promise<OfferedApp | undefined> {
+/** As the resource has it: shared, and under its labels. `revision`: where only that version of it will do. */
+async function ofResource(tx: Store, app: OfferedApp, revision?: string): Promise<OfferedApp | undefined> {
   const row = await tx
     .selectFrom("app_resources")
-    .select(["labels", "description"])
+    .select(["labels", "description", "revision"])
     .where("name", "=", app.name)
     .executeTakeFirst();
-  if (row === undefined) return undefined;
+  if (row === undefined || (revision !== undefined && row.revision !== revision)) return undefined;
   const labels = JSON.parse(row.labels) as Record<string, string>;
   return { name: app.name, labels, description: row.description, shared: true, resource: true };
 }
@@ -124,8 +141,8 @@ async function conflictOf(tx: Store, app: OfferedApp): Promise<string | undefine
   const owner = (await findApps(tx, app.name)).find((other) => !(app.shared && other.shared));
   if (owner === undefined) return undefined;
   return owner.shared || app.shared
-    ? `the agent ${owner.agent} offers it too, and not both declare it shared`
-    : `it belongs to the agent ${owner.agent}`;
+    ? `the agent ${owner.agent} offers it too, and not both say shared: true`
+    : `it belongs to the agent ${owner.agent}; one of them needs another name, or both say shared: true`;
 }
 
 function joined(store: Store) {

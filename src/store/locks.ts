@@ -1,8 +1,10 @@
 /** Locks in the store. One whose time is over counts no more, and is removed when the next one is made. */
+import type { Selectable } from "kysely";
 import { Failure } from "../errors.ts";
 import { LOCK_TARGETS, type Lock, type LockSpec, type LockTarget } from "../rbac/lock.ts";
 import { bumpPolicyRevision } from "./meta.ts";
 import { inTransaction, type Store } from "./store.ts";
+import type { Tables } from "./tables.ts";
 
 export interface StoredLock extends Lock {
   /** Milliseconds since the epoch. */
@@ -71,15 +73,7 @@ export function removeLock(store: Store, name: string): Promise<StoredLock> {
   });
 }
 
-interface Row {
-  name: string;
-  target_kind: string;
-  target: string;
-  message: string;
-  created_at: number;
-  created_by: string;
-  expires_at: number | null;
-}
+type Row = Selectable<Tables["locks"]>;
 
 function toLock(row: Row): StoredLock {
   return {

@@ -3,7 +3,7 @@ import { Database } from "bun:sqlite";
 import { closeSync, fstatSync, openSync } from "node:fs";
 import { Kysely, SqliteDialect } from "kysely";
 import { Migrator } from "kysely/migration";
-import { Failure } from "../errors.ts";
+import { Failure, messageOf } from "../errors.ts";
 import { migrations } from "./migrations.ts";
 import { seedPresets } from "./roles.ts";
 import { kyselyDatabase } from "./sqlite.ts";
@@ -71,7 +71,7 @@ function makePrivate(path: string): void {
 
 function notOpened(path: string, error: unknown): Failure {
   if (error instanceof Failure) return error;
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = messageOf(error);
   const newer = /previously executed migration .* is missing/i.test(reason);
   return new Failure(
     "data_dir",

@@ -1,6 +1,8 @@
 /** Sessions: whose they are. What an event says about its user and app is taken from here, never from the agent. */
+import type { Selectable } from "kysely";
 import { Failure } from "../errors.ts";
 import { inTransaction, type Store } from "./store.ts";
+import type { Tables } from "./tables.ts";
 
 export interface Session {
   sid: string;
@@ -192,19 +194,7 @@ function columnsOf(filter: SessionFilter): Record<string, string> {
   return Object.fromEntries(columns.filter((entry): entry is [string, string] => entry[1] !== undefined));
 }
 
-interface Row {
-  sid: string;
-  user: string;
-  app: string;
-  agent_id: string;
-  agent: string;
-  client_jkt: string;
-  remote: string;
-  started_at: number;
-  last_seen_at: number;
-  ended_at: number | null;
-  end_reason: string | null;
-}
+type Row = Selectable<Tables["sessions"]>;
 
 function toSession(row: Row): Session {
   return {

@@ -97,6 +97,40 @@ describe("an agent", () => {
     ]);
   });
 
+  test("keeps no more than so many servers ready, and says nothing at length", () => {
+    const all = [60, 0, 40, 1, 0].map((warm, i) => resource(`w${i}`, { warm }));
+    expect(reasons(open, ...all)).toEqual([
+      ...["offered", "offered", "offered"],
+      "with it app resources would keep 101 servers ready (spec.mcp.warm), and an agent keeps 100",
+      "offered",
+    ]);
+    const [long = ""] = reasons(open, resource("long", { [`x${"y".repeat(10_000)}`]: 1 }));
+    expect(long).toStartWith("this agent's release does not understand it: spec.mcp.xyyy");
+    expect(long.length).toBeLessThanOrEqual(500);
+  });
+
+  test("is not held up by documents that are made to be", () => {
+    const keys = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`k${i}`, 1]));
+    const many = Array.from({ length: 300 }, (_, i) => resource(`m${i}`, keys(400)));
+    const began = performance.now();
+    expect(reasons(open, resource("large", keys(200_000)))).toEqual([
+      "this agent's release does not understand it: an app resource has at most 16 KiB",
+    ]);
+    expect(new Set(reasons(open, ...many)).size).toBe(1);
+    // It took 2 s.
+    expect(performance.now() - began).toBeLessThan(1_000);
+  });
+
+  test("takes no directory of a sandbox by another name", () => {
+    for (const path of ["/srv/../etc", "/srv/./x", "/srv//x", "/srv/", "/link/../../usr/bin"]) {
+      for (const key of ["read", "write"]) {
+        const [reason] = reasons(open, resource("one", { sandbox: { [key]: ["/srv/data", path] } }));
+        expect(reason).toContain(`spec.mcp.sandbox.${key}: ${JSON.stringify(path)} is another way to write`);
+      }
+    }
+    expect(reasons(open, resource("one", { sandbox: { read: ["/", "/srv/..data"] } }))).toEqual(["offered"]);
+  });
+
   test("prefers the app of its own file, and takes no name twice", () => {
     const own = { name: "one", labels: {}, description: "", shared: false, mcp: { command: "x", args: [] } };
     expect(reasons({ ...open, apps: [own] }, resource("one"), resource("two"), resource("two"))).toEqual([

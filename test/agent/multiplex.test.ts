@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { Multiplex, type Routed } from "../../src/agent/multiplex.ts";
-import type { Port } from "../../src/agent/multiplex-port.ts";
+import { Multiplex } from "../../src/agent/multiplex/multiplex.ts";
+import type { Port } from "../../src/agent/multiplex/port.ts";
+import type { Routed } from "../../src/agent/multiplex/state.ts";
 import { decode } from "../../src/mcp/codec.ts";
 
 const line = (text: string): Uint8Array => new TextEncoder().encode(`${text}\n`);

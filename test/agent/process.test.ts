@@ -4,7 +4,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { chmodSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Ledger } from "../../src/agent/ledger.ts";
-import { startServer } from "../../src/agent/process.ts";
+import { startServer } from "../../src/agent/start-server.ts";
 import { Failure } from "../../src/errors.ts";
 import {
   eventually,

@@ -5,14 +5,9 @@ import { join } from "node:path";
 import { sandboxed } from "../../src/agent/sandbox.ts";
 import type { Sandbox } from "../../src/config/config.ts";
 import { Failure } from "../../src/errors.ts";
-import { eventually, hostUser, isAlive, makeFolder, run, start, stopAll } from "./scene.ts";
+import { eventually, hasSandboxes, hostUser, isAlive, makeFolder, run, start, stopAll } from "./scene.ts";
 
-/** Some containers let nobody make a namespace; then there is nothing to try. */
-const works = await (async () => {
-  if (Bun.which("bwrap") === null) return false;
-  const as = hostUser === undefined ? [] : ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
-  return (await Bun.$`${as} bwrap --ro-bind / / --unshare-pid --unshare-net true`.quiet().nothrow()).exitCode === 0;
-})();
+const works = await hasSandboxes();
 if (!works) console.warn("skipped: bubblewrap is not installed, or may not make namespaces here");
 
 let folder: ReturnType<typeof makeFolder>;

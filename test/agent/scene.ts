@@ -2,8 +2,9 @@
 import { chmodSync, copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Exit, type ServerProcess, type StartOptions, startServer } from "../../src/agent/process.ts";
+import type { Exit, ServerProcess } from "../../src/agent/process.ts";
 import { NO_SECRETS } from "../../src/agent/secrets.ts";
+import { type StartOptions, startServer } from "../../src/agent/start-server.ts";
 import type { Log, LogFields } from "../../src/log.ts";
 
 export const isRoot = process.geteuid?.() === 0;
@@ -92,6 +93,13 @@ export function makeFolder(...fixtures: string[]): { path: string; remove(): voi
   }
   const remove = (): void => rmSync(path, { recursive: true, force: true });
   return { path, remove, [Symbol.dispose]: remove };
+}
+
+/** Some containers let nobody make a namespace; then there is nothing to try. */
+export async function hasSandboxes(): Promise<boolean> {
+  if (Bun.which("bwrap") === null) return false;
+  const as = hostUser === undefined ? [] : ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
+  return (await Bun.$`${as} bwrap --ro-bind / / --unshare-pid --unshare-net true`.quiet().nothrow()).exitCode === 0;
 }
 
 /** Whether a process with that pid runs; a zombie doesn't. */

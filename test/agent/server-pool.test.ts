@@ -454,6 +454,35 @@ test("a changed app: its sessions go on, new ones get another server", async () 
   await pool.close();
 });
 
+test("an app that goes while its first server starts: the server is there for who waits for it, and for nobody else", async () => {
+  for (const stays of [true, false]) {
+    const { app, pool, session, started } = scene({ share: "app" });
+    const opening = session();
+    // Changed or removed: what started as it was is not what anybody else is to get, and nothing would end it.
+    pool.keep(stays ? [{ ...app, mcp: { ...app.mcp, args: ["new"] } }] : []);
+    const { server, heard, say } = await opening;
+    say(initialize());
+    await Bun.sleep(5);
+    expect(heard).toHaveLength(1);
+    expect(started.map(({ stopped }) => stopped)).toEqual([false]);
+    await server.stop();
+    await started[0]?.exited;
+    expect(started).toHaveLength(1);
+    await pool.close();
+  }
+});
+
+test("spares: one whose app changes while it starts is none", async () => {
+  const { app, pool, started, recipe } = scene({ warm: 1 });
+  pool.keep([app]);
+  recipe.now = "another";
+  pool.keep([{ ...app, mcp: { ...app.mcp, args: ["new"] } }]);
+  await until(() => pool.spares("app") === 1);
+  await until(() => started.length === 2);
+  expect(started.map(({ stopped }) => stopped)).toEqual([true, false]);
+  await pool.close();
+});
+
 test("spares: started before anybody asked, handed over untouched with all that they said, and replaced", async () => {
   const { app, pool, session, started, recipe } = scene({ warm: 2 });
   pool.keep([app]);

@@ -1,6 +1,6 @@
 /** A session by itself: with a server that is none, and a client at the other end of the link. */
 import { expect, test } from "bun:test";
-import type { StartOptions } from "../../src/agent/process.ts";
+import type { OnStdout } from "../../src/agent/process.ts";
 import { Session, type SessionOptions } from "../../src/agent/session.ts";
 import type { Grant } from "../../src/identity/grant.ts";
 import { end, Wire } from "../link/wire.ts";
@@ -67,7 +67,7 @@ test("a last line without a line feed waits, too, until the agent has heard what
 });
 
 test("a banner on stdout is no answer: the server has not started, and start_timeout counts on", async () => {
-  let say: StartOptions["onStdout"] = () => {};
+  let say: OnStdout = () => {};
   const failures: string[] = [];
   let spoke = 0;
   const { session, client, pass, over } = open({
@@ -100,7 +100,7 @@ test("a banner on stdout is no answer: the server has not started, and start_tim
 });
 
 test("a server that only ever printed a banner: who waits hears of start_timeout", async () => {
-  let say: StartOptions["onStdout"] = () => {};
+  let say: OnStdout = () => {};
   const failures: string[] = [];
   const { session, client, pass, over } = open({
     start: async (onStdout) => {

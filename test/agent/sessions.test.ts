@@ -4,7 +4,7 @@ import { AppHealth } from "../../src/agent/health.ts";
 import { Sessions } from "../../src/agent/sessions.ts";
 import { type Grant, signGrant } from "../../src/identity/grant.ts";
 import { generateKeyPair } from "../../src/identity/keys.ts";
-import type { FromAgent } from "../../src/link/protocol.ts";
+import type { FromAgent } from "../../src/link/from-agent.ts";
 import { eventually, recordingLog, startedFake } from "./scene.ts";
 
 const key = await generateKeyPair();

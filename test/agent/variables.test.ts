@@ -58,7 +58,9 @@ describe("in the configuration", () => {
     [{}, "exactly one"],
     [{ fil: "/x" }, "unknown key"],
     [{ command: ["/x", 1] }, "list of strings"],
-    [8080, "expected a string, got 8080"],
+    [8080, "is no text\nput it in quotes"],
+    [true, "is no text"],
+    [null, "expected a string, got nothing"],
     ["a\0b", "NUL"],
   ])("%p is refused", (given, what) => {
     expect(parseVariable(given)).toContain(what);

@@ -3,7 +3,7 @@ import { chaos } from "./chaos.ts";
 
 /**
  * 200 faults from two seeds; `npm run chaos -- FAULTS SEED` makes as many as you like. To see it fail: acknowledge before
- * consuming in `link/link.ts` (calls are lost), write to the server before `record` in `agent/session.ts` (calls are not
+ * consuming in `link/incoming.ts` (calls are lost), write to the server before `record` in `agent/passage.ts` (calls are not
  * in the log), or leave `restampData` and the replay out.
  */
 const SLOWEST_MS = 120_000;

@@ -5,6 +5,7 @@ import { capture, fakeApi } from "./capture.ts";
 const base = { uid: "u", time: "2026-11-23T05:24:00.123Z", v: 1 } as const;
 const events: AuditEvent[] = [
   { ...base, event: "agent.join", agent: "web-1", success: true },
+  { ...base, event: "app.refuse", app: "evil", agent: "web-1", success: false, error: "not covered" },
   { ...base, event: "user.login", user: "alice", success: false, error: "wrong user name or password" },
   {
     ...base,
@@ -48,6 +49,7 @@ describe("audit ls", () => {
 Time (UTC)          Event                User  App        Details
 ------------------- -------------------- ----- ---------- ----------------------------------
 2026-11-23 05:24:00 agent.join                            web-1
+2026-11-23 05:24:00 app.refuse                 evil       web-1 failed not covered
 2026-11-23 05:24:00 user.login           alice            failed wrong user name or password
 2026-11-23 05:24:00 mcp.session.request  alice everything tools/call echo
 2026-11-23 05:24:00 mcp.session.response alice everything tools/call ok 12.5 ms
@@ -147,6 +149,7 @@ describe("audit tail", () => {
     expect(captured).toEqual({
       exitCode: 0,
       stdout: `\
+2026-11-23 05:24:00  app.refuse                -  evil  web-1 failed not covered
 2026-11-23 05:24:00  user.login                alice  -  failed wrong user name or password
 2026-11-23 05:24:00  mcp.session.request       alice  everything  tools/call echo
 2026-11-23 05:24:00  mcp.session.response      alice  everything  tools/call ok 12.5 ms

@@ -92,7 +92,43 @@ app_service:
 
   test("nothing is wrong", async () => {
     expect(await check(good)).toEqual({ exitCode: 0, stdout: "F: ok\n", stderr: "" });
-    expect(await check("")).toEqual({ exitCode: 0, stdout: "F: ok\n", stderr: "" });
+  });
+
+  test("a file that nothing can be started with is a warning", async () => {
+    for (const text of ["", "# nothing\n", "app_service: {enabled: false}\n"]) {
+      const { exitCode, stdout, stderr } = await check(text);
+      expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: "F: ok, with a warning\n" });
+      expect(stderr).toContain("neither app_service nor proxy_service is enabled");
+    }
+  });
+
+  test("a command with its arguments in it is a warning", async () => {
+    const line = "mcpgate: warning: F:4:32: app_service.apps[0].mcp.command: is the program alone, ";
+    const { exitCode, stderr } = await check(good.replace("command: x", "command: npx -y it"));
+    expect(exitCode).toBe(0);
+    expect(stderr).toStartWith(line);
+    expect(stderr).toEndWith('mcpgate: hint: command: npx, and in args: ["-y", "it"]\n');
+    expect((await check(good.replace("command: x", "command: /opt/my server/x"))).stderr).toBe("");
+  });
+
+  test("a document is no configuration", async () => {
+    expect(await check("kind: role\nversion: v8\nmetadata: {name: a}\nspec: {}\n")).toEqual({
+      exitCode: 2,
+      stdout: "",
+      stderr: `\
+mcpgate: error: F:1:1: kind: this is a document for the proxy to keep, and no configuration
+mcpgate: hint: mcpgate create -f F
+`,
+    });
+  });
+
+  test("--config names the file as it does elsewhere, but not beside it", async () => {
+    const path = file("foo: 1\n");
+    for (const argv of [["-c", path], [`--config=${path}`]]) {
+      const { exitCode, stderr } = await capture(["config", "check", ...argv]);
+      expect({ exitCode, stderr }).toEqual({ exitCode: 2, stderr: expect.stringContaining(`${path}:1:1: foo: `) });
+    }
+    expect(await capture(["config", "check", path, "-c", path])).toMatchObject({ exitCode: 2, stdout: "" });
   });
 
   test("an interpreter in allow_commands is arbitrary code", async () => {

@@ -37,6 +37,7 @@ describe("an agent", () => {
           {
             name: "demo",
             labels: { env: "demo" },
+            shared: true,
             mcp: { command: "mcpgate", args: ["demo-server"], runAsHostUser: "nobody" },
           },
         ],
@@ -96,11 +97,16 @@ describe("an agent", () => {
   test.each([
     [["--token=abcd123"], "--token takes the path of a file that holds the token, not the token itself"],
     [["--app=x"], "--command is required beside --app"],
+    [
+      ["--app=x", "--command=npx -y a"],
+      "--command is the program alone: each of its arguments has an --arg of its own",
+    ],
     [["--app=x", "--command=y"], "--run-as-host-user is required: an agent that is root switches users"],
     [["--command=y"], "--command goes with --app"],
     [["--label=env"], "--label=env is not KEY=VALUE"],
     [["--app=X Y", "--command=y", "--run-as-host-user=z"], '--app: "X Y" is no app name'],
     [["--ca-pin=sha256:1"], "--ca-pin: is not sha256: and 64 hex digits"],
+    [[`--ca-pin=sha256:${"0".repeat(64)}\n  data_dir: /tmp`], "--ca-pin: is not sha256: and 64 hex digits"],
     [["--proxy=https://x"], '--proxy: "https://x" is a URL, not host:port'],
     [["--run-as-host-user={{x"], '--run-as-host-user: "{{x" is neither a name nor a template for one'],
     [["--run-as-host-user={{user.traits.login}}"], "--run-as-host-user: needs app_service.allow_host_users beside it"],
@@ -143,7 +149,7 @@ describe("a proxy", () => {
 
   test.each([
     ["--public-addr=a b", '--public-addr: "a b" has a host that is neither a name nor an address'],
-    ["--cert-file=/x", "--cert-file: needs key_file beside it"],
+    ["--cert-file=/x", "--cert-file and --key-file go together"],
     ["--listen-addr=x", '--listen-addr: "x" has no port'],
   ])("%s is refused", async (flag, error) => {
     const argv = ["proxy", "configure", ...(flag.startsWith("--public") ? [] : ["--public-addr=p"]), flag];

@@ -344,14 +344,14 @@ Agents join with it until it expires; what has joined stays. The proxy keeps its
 
 Options:
   --type=app               what joins with it (required)
-  --ttl=30m                how long it is good for (30m unless given)
+  --ttl=30m                how long it is good for (30m unless given, 24h at the most)
   --format=text|json|yaml  text: the token and nothing else; without it, also the line that sets up a host
   -c, --config=FILE        configuration file (MCPGATE_CONFIG, else /etc/mcpgate.yaml)
   -h, --help               show this text
 
 Examples:
   mcpgate tokens add --type=app
-  mcpgate tokens add --type=app --ttl=2h --format=text >/tmp/token
+  token=$(mktemp); mcpgate tokens add --type=app --ttl=2h --format=text >"$token"
 `,
 
   "tokens ls": `\
@@ -488,6 +488,9 @@ create roles, locks, tokens and apps from a file
 
 Usage: mcpgate create --file=FILE [options]
 
+Documents as \`mcpgate get\` prints them and \`mcpgate config schema --kind=…\` describes them. Of an app it also tells
+which agents offer it from now on, and why others do not.
+
 Options:
   -f, --file=FILE    one or more documents, YAML or JSON; - for standard input (required)
   --force            replace what is there
@@ -495,7 +498,7 @@ Options:
   -h, --help         show this text
 
 Examples:
-  mcpgate create -f role.yaml
+  mcpgate create -f app.yaml
   mcpgate get role/dev >role.yaml
   mcpgate create -f role.yaml --force
 `,
@@ -534,6 +537,7 @@ Options:
 
 Examples:
   mcpgate rm role/dev
+  mcpgate rm app/everything
 `,
 
   roles: `\
@@ -958,6 +962,7 @@ Arguments:
 
 Options:
   --format=text|json|yaml  text for people, json or yaml for programs (default text)
+  -c, --config=FILE        the same as FILE
   -h, --help               show this text
 
 Examples:

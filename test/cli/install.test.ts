@@ -20,6 +20,8 @@ const agent = file(
   "agent.yaml",
   `mcpgate: {proxy_server: p, join_params: {token_name: /tmp/token}}\napp_service: {drain: 40s, ${app}}\n`,
 );
+const as = (user: string) =>
+  file(`${user}.yaml`, readFileSync(agent, "utf8").replace("run_as_host_user: nobody", `run_as_host_user: ${user}`));
 const proxy = file("proxy.yaml", "proxy_service: {public_addr: p.example.com}\n");
 const webProxy = file(
   "web-proxy.yaml",
@@ -118,11 +120,19 @@ describe("the agent's unit", () => {
   });
 
   test("with an account of its own it has no capability and gains none", async () => {
-    const text = await unit("-c", agent, "--user=mcp");
+    const text = await unit("-c", as("mcp"), "--user=mcp");
     expect(all(text, "User")).toEqual(["mcp"]);
     expect(all(text, "CapabilityBoundingSet")).toEqual([""]);
     expect(all(text, "NoNewPrivileges")).toEqual(["yes"]);
     expect(all(text, "StateDirectory")).toEqual(["mcpgate/agent mcpgate/packages"]);
+  });
+
+  test("what an account can't start as anybody else is told", async () => {
+    const { exitCode, stderr } = await install("-c", agent, "--user=mcp");
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 0,
+      stderr: "mcpgate: warning: the app a will not start: an agent that is mcp has no other run_as_host_user\n",
+    });
   });
 });
 
@@ -179,7 +189,7 @@ test("-o makes a file, and never overwrites one", async () => {
   expect(statSync(path).mode & 0o777).toBe(0o644);
   const before = readFileSync(path, "utf8");
   expect(before).toBe(await unit("-c", agent));
-  expect(await install("-c", agent, "--user=mcp", "-o", path)).toEqual({
+  expect(await install("-c", as("mcp"), "--user=mcp", "-o", path)).toEqual({
     exitCode: 1,
     stdout: "",
     stderr: `mcpgate: error: ${path} is there already, and has not been touched\nmcpgate: hint: look at it, and move it away: mv ${path} ${path}.old\n`,
@@ -196,11 +206,11 @@ describe.skipIf(analyze === null)("systemd-analyze", () => {
 
   test.each([
     ["agent", [agent], 6.1],
-    ["agent-user", [agent, "--user=daemon"], 4.4],
+    ["agent-user", [as("daemon"), "--user=daemon"], 4.4],
     ["proxy", [proxy], 1.6],
     ["proxy-web", [webProxy], 1.3],
   ] as [string, string[], number][])(
-    "%s: nothing to complain of, and an exposure as the README has it",
+    "%s: nothing to complain of, and an exposure as docs/hosts.md has it",
     async (name, [config = "", ...args], score) => {
       // a program that is there, as it will be on the host
       const text = (await unit("-c", config, ...args)).replaceAll("/usr/local/bin/mcpgate", "/bin/true");
@@ -212,8 +222,8 @@ describe.skipIf(analyze === null)("systemd-analyze", () => {
       expect(found).toBeGreaterThan(0);
       // Later releases of systemd look at more.
       expect(found).toBeLessThanOrEqual(score + 0.5);
-      const readme = readFileSync(join(import.meta.dir, "../../README.md"), "utf8");
-      expect(readme.includes(`${score}`)).toBe(true);
+      const told = readFileSync(join(import.meta.dir, "../../docs/hosts.md"), "utf8");
+      expect(told.includes(`${score}`)).toBe(true);
     },
   );
 });

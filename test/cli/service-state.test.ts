@@ -1,5 +1,5 @@
-/** What `agent start` tells systemd while the proxy can't be reached: what it does then is in `e2e/notify.test.ts`. */
-import { afterEach, expect, jest, test } from "bun:test";
+/** What `agent start` tells systemd, also while the proxy can't be reached: what it does then is in `e2e/notify.test.ts`. */
+import { afterAll, afterEach, expect, jest, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,8 +13,8 @@ writeFileSync(config, "mcpgate: {proxy_server: p}\napp_service: {drain: 7s}\n");
 
 afterEach(() => {
   jest.useRealTimers();
-  rmSync(dir, { recursive: true, force: true });
 });
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 test("a proxy that can't be reached does not hold up the start of the host", async () => {
   const told: string[] = [];
@@ -49,4 +49,44 @@ test("a proxy that can't be reached does not hold up the start of the host", asy
   stop.resolve();
   expect(await ended).toMatchObject({ exitCode: 0, stdout: "" });
   expect(told.slice(1)).toEqual(["STOPPING=1\nEXTEND_TIMEOUT_USEC=22000000", "stopped"]);
+});
+
+test("systemd's line about an agent says when the proxy is gone, when it is back, and what else is offered then", async () => {
+  const told: string[] = [];
+  const running = Promise.withResolvers<void>();
+  const stop = Promise.withResolvers<void>();
+  let offers: string[] | undefined = ["demo"];
+  const agent: Partial<RunningAgent> = {
+    ready: Promise.resolve({ agent: "a", apps: ["demo"] }),
+    closed: new Promise(() => {}),
+    offers: () => offers,
+    stop: async () => {},
+  };
+  const status = (): string[] => told.splice(0).map((each) => each.replace(/^READY=1\n/, ""));
+  jest.useFakeTimers();
+  const ended = capture(["agent", "start", "-c", config], {
+    stopped: stop.promise,
+    onPrint: () => running.resolve(),
+    services: {
+      openGuard: async () => ({
+        tell: () => {},
+        lost: new Promise(() => {}),
+        notifier: createNotifier((state) => void told.push(state)),
+      }),
+      startAgent: async () => agent as RunningAgent,
+    },
+  });
+  await running.promise;
+  for (let turn = 0; turn < 50; turn++) await Promise.resolve();
+  expect(status()).toEqual(["STATUS=offers demo"]);
+  jest.advanceTimersByTime(5_000);
+  expect(status()).toEqual([]);
+  offers = undefined;
+  jest.advanceTimersByTime(5_000);
+  expect(status()).toEqual(["STATUS=not connected to the proxy; dialling on"]);
+  offers = ["demo", "notes"];
+  jest.advanceTimersByTime(5_000);
+  expect(status()).toEqual(["STATUS=offers demo, notes"]);
+  stop.resolve();
+  expect(await ended).toMatchObject({ exitCode: 0 });
 });

@@ -114,7 +114,13 @@ describe("agent start", () => {
         startAgent: async ({ self }) => {
           expect(self).toEqual(["/proc/self/exe", "__exec"]);
           const ready = Promise.resolve({ agent: "web-1", apps: ["demo", "db"] });
-          return { ready, closed: never(), reload: never, stop: async () => void stops++ };
+          return {
+            ready,
+            closed: never(),
+            reload: never,
+            offers: () => ["demo", "db"],
+            stop: async () => void stops++,
+          };
         },
       },
     });
@@ -131,6 +137,7 @@ describe("agent start", () => {
           ready: new Promise<never>(() => {}),
           closed: never(),
           reload: never,
+          offers: () => undefined,
           stop: async () => void stops++,
         }),
       },
@@ -149,6 +156,7 @@ describe("agent start", () => {
           ready: Promise.resolve({ agent: "web-1", apps: [] }),
           closed: gone.promise,
           reload: never,
+          offers: () => [],
           stop: async () => void stops++,
         }),
       },

@@ -77,11 +77,7 @@ const wrong: [argv: string, error: string, hint: string][] = [
   ],
   ["version 2", 'unexpected argument "2"', "mcpgate version --help"],
   ["--version 2", 'unexpected argument "2"', "mcpgate version --help"],
-  [
-    "proxy start",
-    "/dev/null: proxy_service is not enabled",
-    'write into /etc/mcpgate.yaml, or a FILE for --config=FILE: proxy_service: {enabled: true, public_addr: "HOST:443"}',
-  ],
+  ["proxy start", "/dev/null: proxy_service is not enabled", "mcpgate proxy configure --help"],
 ];
 
 describe("wrong usage", () => {

@@ -117,7 +117,7 @@ test("no rules cover nothing", () => {
 // --- for every rule and every command line ---
 
 const piece = fc.constantFrom("", "a", "b", "*", "/", "-", ".", "..", ":", "@", "aa", "mcp", "=", " ");
-const argument = fc.array(piece, { maxLength: 6 }).map((pieces) => pieces.join("").replaceAll("**", "*"));
+const argument = fc.array(piece, { maxLength: 6 }).map((pieces) => pieces.join("").replace(/\*+/g, "*"));
 const given = argument.map((text) => text.replaceAll("*", "x"));
 const command = fc.constantFrom("docker", "/opt/mcp/x");
 

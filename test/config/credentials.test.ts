@@ -73,3 +73,12 @@ test("a lone line feed stands for a file that was not there, and a directory for
   expect(load(join(dir, "none"))).toEqual(load());
   expect(load("relative")).toEqual(load());
 });
+
+test("a directory that this account can't look into hands over nothing, and the configuration's own paths count", () => {
+  // a file in the place of the directory: stat(2) fails, for root as well
+  writeFileSync(join(dir, "no-directory"), "");
+  const nowhere = load("/nowhere/at/all");
+  expect(load(join(dir, "no-directory"))).toEqual(nowhere);
+  // longer than a path may be
+  expect(load(`/${"x".repeat(5000)}`)).toEqual(nowhere);
+});

@@ -107,6 +107,13 @@ describe("the join token", () => {
     expect(token(join(dir, "none"))).toBe(`config: join token file DIR/none: no such file ${hint("none")}`);
     expect(token(await file("empty", "\n"))).toBe(`config: join token file DIR/empty: is empty ${hint("empty")}`);
     expect(token(await file("two", "a b\n"))).toBe(`config: join token file DIR/two: holds no token ${hint("two")}`);
-    expect(token(dir)).toStartWith("config: join token file DIR: can't be read (EISDIR)");
+    expect(token(dir)).toStartWith("config: join token file DIR: is not a plain file, or too long");
+  });
+
+  test.skipIf(process.platform === "win32")("what would never end to be read is not begun", async () => {
+    expect(token("/dev/zero")).toStartWith("config: join token file /dev/zero: is not a plain file, or too long");
+    expect((await Bun.$`mkfifo ${join(dir, "pipe")}`.nothrow()).exitCode).toBe(0);
+    expect(token(join(dir, "pipe"))).toContain("is not a plain file");
+    expect(token(await file("long", "x".repeat(5000)))).toContain("too long");
   });
 });

@@ -431,6 +431,30 @@ const wrong: [what: string, text: string, error: string, hint?: string][] = [
     'proxy_service:\n  public_addr: p\n  audit:\n    sinks:\n      - {type: stdout, url: "https://x"}\n',
     "F:5:24: proxy_service.audit.sinks[0].url: is not for type stdout",
   ],
+  // what may be a secret is not told: this goes into a service's log when it reloads
+  [
+    "a number for a variable",
+    app("{name: a, mcp: {command: x, env: {PIN: 48151623}}}"),
+    "F:3:46: app_service.apps[0].mcp.env.PIN: is no text",
+    "put it in quotes",
+  ],
+  [
+    "a variable alone for a mapping",
+    app("{name: a, mcp: {command: x, env: PIN=48151623}}"),
+    "F:3:40: app_service.apps[0].mcp.env: expected a mapping (key: value)",
+  ],
+  [
+    "a number for a token",
+    "mcpgate: {join_params: {token_name: 48151623}}\n",
+    "F:1:37: mcpgate.join_params.token_name: is no text",
+    "put it in quotes",
+  ],
+  [
+    "a number for a sink's token",
+    "proxy_service:\n  public_addr: p\n  audit:\n    sinks:\n      - {type: http, url: 'https://x', token: 48151623}\n",
+    "F:5:47: proxy_service.audit.sinks[0].token: is no text",
+    "put it in quotes",
+  ],
   [
     "a token that stands in the file",
     'proxy_service:\n  public_addr: p\n  audit:\n    sinks:\n      - {type: http, url: "https://x", token: hunter2}\n',

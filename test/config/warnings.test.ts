@@ -64,6 +64,36 @@ describe("arbitrary code", () => {
     ["/usr/bin/*"],
     ["/usr/local/bin/* **"],
     ["/bin/*sh -c **"],
+    // the word that makes it a runner is left open itself
+    ["npm **"],
+    ["npm *"],
+    ["uv tool **"],
+    ["pnpm **"],
+    // an option behind the package is still npm's
+    ["npm exec server **"],
+    ["nix run nixpkgs#server **"],
+    // what looks like the script is an option's value
+    ["python3 -W ignore **"],
+    ["node --require /opt/x.js **"],
+    ["java -cp /opt/a.jar **"],
+    // code comes in by an option, wherever it stands
+    ["git -C /srv/repo **"],
+    ["tar -xf /srv/a.tar **"],
+    ["make -f /opt/Makefile **"],
+    ["sqlite3 /srv/db **"],
+    ["psql service=x **"],
+    ["curl https://example.com/ **"],
+    ["mcpgate **"],
+    ["/lib64/ld-linux-x86-64.so.2 *"],
+    // the host's own folders, however they are written
+    ["docker run -v=/:/host mcp/*"],
+    ["docker run -v //:/host mcp/*"],
+    ["docker run --volume=/etc/:/host:ro mcp/*"],
+    ["docker run --mount type=bind,src=/,dst=/host mcp/*"],
+    ["docker run --mount=type=bind,source=/usr/..,target=/host mcp/*"],
+    ["docker run --pid host mcp/*"],
+    ["docker run -v /:/host alpine **"],
+    ["docker run --privileged alpine sh -c *"],
   ])("%s", (rule) => {
     expect(arbitraryCode(rule.split(" "))).toBeString();
   });
@@ -91,6 +121,19 @@ describe("arbitrary code", () => {
     ["timeout 10 /opt/server **"],
     ["env"],
     ["mcpgate demo-server"],
+    ["npm exec -- server **"],
+    ["npm run serve"],
+    ["python3 -W ignore /opt/server.py **"],
+    ["python3 -I /opt/server.py **"],
+    ["node -r /opt/x.js /opt/server.js **"],
+    ["java -cp /opt/a.jar com.example.Server **"],
+    ["java -jar /opt/a.jar **"],
+    ["dotnet /opt/server.dll **"],
+    ["sqlite3 /srv/*.db"],
+    ["git -C /srv/* log"],
+    ["docker run -v /srv/etc:/data mcp/*"],
+    ["docker run -i --rm mcp/server **"],
+    ["docker run --privileged mcp/server serve"],
   ])("not: %s", (rule) => {
     expect(arbitraryCode(rule.split(" "))).toBeUndefined();
   });

@@ -1,6 +1,7 @@
 /** The way to a proxy, whole and broken in every place; a real proxy, and real things in between. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { HostPort } from "../../src/config/host-port.ts";
+import type { Finding } from "../../src/doctor/finding.ts";
 import { checkPath, type PathOptions } from "../../src/doctor/path-to-proxy.ts";
 import { createCa, issueLeaf } from "../../src/identity/pki.ts";
 import { CLIENT_PATH } from "../../src/link/protocol.ts";
@@ -109,6 +110,23 @@ test("another CA than the pinned one", async () => {
   expect(fixOf(agent.findings, "certificate")).toContain("set ca_pin to it");
 });
 
+test("the CA that has the pin is what the rest is checked by, where none is known yet", async () => {
+  const { findings, reached, trust } = await look({ trust: { proxy: proxy.address }, pin: proxy.pin });
+  expect([reached, wrong(findings), trust.caPem]).toEqual([true, [], caPem]);
+});
+
+test("what takes connections and says nothing", async () => {
+  using silent = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  const soFar: Finding[] = [];
+  const { findings, reached } = await lookAt(silent.port, { pin: proxy.pin, pinMs: 20, soFar });
+  expect(reached).toBe(false);
+  expect(wrong(findings)).toEqual([
+    `fail connection: 127.0.0.1:${silent.port} says nothing within 0.02 s`,
+    ...skipped("connection", "certificate", "version", "clock", "websocket"),
+  ]);
+  expect(soFar).toEqual(findings);
+});
+
 test("a certificate that is not this CA's, or the web's", async () => {
   for (const trust of [{ proxy: proxy.address, caPem: ca.certPem }, { proxy: proxy.address }]) {
     const { findings, reached } = await look({ trust });
@@ -141,13 +159,13 @@ describe("what answers there", () => {
       "a proxy that wants newer clients",
       { server_version: "99.1.0", min_client_version: "99.0.0" },
       () => `fail version: ${VERSION} here is too old for the proxy 99.1.0, which wants 99.0.0`,
-      "mcpgate tokens add",
+      "the line that came with your invite",
     ],
     [
       "a newer proxy",
       { server_version: "99.1.0" },
       () => `warn version: ${VERSION} here, and the proxy has 99.1.0`,
-      "mcpgate tokens add",
+      "the line that came with your invite",
     ],
     [
       "a proxy that is too old",

@@ -1,6 +1,6 @@
 /** A proxy's files, whether it runs or not: the certificate that it was given, its key, and who else gets at them. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -90,7 +90,31 @@ test("a check that throws, and one that never ends, are findings too", async () 
   expect(await bounded("proxy", "disk", 1000, () => Promise.reject(new Error("EIO: i/o error, statfs")))).toEqual([
     { part: "proxy", check: "disk", state: "fail", message: "EIO: i/o error, statfs" },
   ]);
-  expect(await bounded("proxy", "disk", 10, () => new Promise(() => {}))).toEqual([
-    report("proxy", "disk").fail("did not end within 0.01 s"),
-  ]);
+  const [late, ...more] = await bounded("proxy", "disk", 10, () => new Promise(() => {}));
+  expect(late).toMatchObject({ check: "disk", state: "fail", message: "did not end within 0.01 s" });
+  expect([late?.fix !== undefined, more]).toEqual([true, []]);
+});
+
+test("what was found before the end of the time is told", async () => {
+  const first = report("proxy", "name").ok("here");
+  const half = (end: Promise<never>) =>
+    bounded("proxy", "way", 10, (soFar) => {
+      soFar.push(first);
+      return end;
+    });
+  expect(await half(new Promise(() => {}))).toMatchObject([first, { check: "way", state: "fail" }]);
+  expect(await half(Promise.reject(new Error("no")))).toMatchObject([first, { check: "way", message: "no" }]);
+});
+
+test("a proxy that hangs: its socket takes connections and says nothing, which is told beside the way there", async () => {
+  await give();
+  mkdirSync(join(dir, "proxy"), { mode: 0o700 });
+  const silent = Bun.listen({ unix: join(dir, "proxy", "admin.sock"), socket: { data() {} } });
+  const config: Config = { file: undefined, dataDir: dir, log: { severity: "ERROR", format: "text" }, proxy: service };
+  const findings = await checkProxy(config, service, { ...edges, answerMs: 20 });
+  silent.stop(true);
+  const said = findings.find(({ check }) => check === "admin socket");
+  expect(said?.message).toBe(`the proxy does not answer on ${join(dir, "proxy", "admin.sock")} within 0.02 s`);
+  expect(said?.fix).toContain("mcpgate proxy start");
+  expect(wrong(findings)).toContainEqual(expect.stringMatching(/^fail name: the name proxy\.invalid/));
 });

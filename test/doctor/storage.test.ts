@@ -85,6 +85,17 @@ test("secrets that others may read or write, with the command that mends it", ()
   expect(checkModes("agent", [[join(dir, "absent"), "nothing"]], uid)).toEqual([]);
 });
 
+test("a directory behind a link, as systemd makes it for an account of its own making, is what counts", () => {
+  const [real, link] = [join(dir, "private"), join(dir, "proxy")];
+  mkdirSync(real, { mode: 0o700 });
+  symlinkSync(real, link);
+  expect(wrong(checkModes("proxy", [[link, "nothing"]], uid))).toEqual([]);
+  chmodSync(real, 0o755);
+  expect(wrong(checkModes("proxy", [[link, "nothing"]], uid))).toEqual([
+    `fail permissions: other users may read ${link}`,
+  ]);
+});
+
 test.skipIf(uid !== 0)("what belongs to somebody else (as root only)", () => {
   const file = join(dir, "key.json");
   writeFileSync(file, "x", { mode: 0o600 });

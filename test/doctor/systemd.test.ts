@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { tmpdir } from "node:os";
-import { checkUnit } from "../../src/doctor/systemd.ts";
+import { checkUnit, findUnit, startCommand } from "../../src/doctor/systemd.ts";
 import { wrong } from "./proxy-in-here.ts";
 
 /** As `systemctl show` prints units. */
@@ -66,9 +66,23 @@ test("the other service's unit is not this one's", async () => {
   const [found] = await look(shown(unit({}, "proxy"), absent("mcpgate-agent.service")));
   expect([found?.state, found?.fix]).toEqual([
     "warn",
-    "sudo mcpgate install systemd --for=agent -o /etc/systemd/system/mcpgate.service && sudo systemctl enable --now mcpgate.service",
+    "sudo mcpgate install systemd --for=agent -o /etc/systemd/system/mcpgate-agent.service && sudo systemctl enable --now mcpgate-agent.service",
   ]);
+  const [free] = await look(shown(absent("mcpgate.service"), absent("mcpgate-agent.service")));
+  expect(free?.fix).toContain("-o /etc/systemd/system/mcpgate.service && ");
   expect(wrong(await look(shown(absent("mcpgate-proxy.service"), unit({}, "proxy")), "proxy"))).toEqual([]);
+});
+
+test("what starts the service here, and with which file", async () => {
+  const told = (text: string) => ({ part: "proxy" as const, run: async () => text, booted: tmpdir() });
+  const own = told(shown(unit({}, "proxy"), absent("mcpgate-proxy.service")));
+  expect(await findUnit(own)).toEqual({ unit: "mcpgate.service", file: "/etc/mcpgate.yaml" });
+  expect(await startCommand(own)).toBe("sudo systemctl restart mcpgate.service");
+  const other = told(shown(unit(), absent("mcpgate-proxy.service")));
+  expect(await findUnit(other)).toBeUndefined();
+  expect(await startCommand(other)).toBe("sudo mcpgate proxy start");
+  const run = () => Promise.reject(new Error("no answer"));
+  expect(await startCommand({ part: "agent", run, booted: tmpdir() })).toBe("sudo mcpgate agent start");
 });
 
 test("a host without systemd is asked nothing", async () => {

@@ -121,8 +121,8 @@ test("what no SDK would send", async () => {
       .slice(before)
       .filter((each) => each.includes("tools/call")),
   ).toEqual([line]);
-  const events = await cluster.eventsOnce((all) => all.some(({ details }) => details?.condition !== undefined));
-  expect(JSON.stringify(events)).toContain("mistaken for");
+  // Those of the tests before have conditions too.
+  await cluster.eventsOnce((all) => all.some(({ details }) => String(details?.condition).includes("mistaken for")));
 });
 
 test("batches: refused, but for revision 2025-03-26", async () => {

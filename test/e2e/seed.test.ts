@@ -8,7 +8,7 @@ import { parse } from "yaml";
 import type { AuditEvent } from "../../src/event.ts";
 import { FIXTURES, isRoot, NODE, OTHER, PASSWORD, PATH, Place, SELF, SLOWEST_MS, startProxy } from "./harness.ts";
 import { textOf } from "./mcp.ts";
-import { runCommand, type Service } from "./processes.ts";
+import { eventually, runCommand, type Service } from "./processes.ts";
 
 const seed = (name: string): string => readFileSync(join(FIXTURES, "seed", name), "utf8");
 const hostUser = isRoot ? OTHER.name : SELF;
@@ -95,7 +95,12 @@ describe("step 1: the agent", () => {
     const [joined] = JSON.parse(await place.ok(["agents", "ls", "--format=json"]));
     expect(joined).toMatchObject({ online: true, apps: ["everything"] });
 
+    const before = Date.now();
     expect(await agent.stop()).toBe(0);
+    await eventually(async () => {
+      const [away] = JSON.parse(await place.ok(["agents", "ls", "--format=json"]));
+      return away.online === false && Date.parse(away.last_seen_at) >= before;
+    });
     rmSync(place.path("token"));
     agent = place.start(["agent", "start", "-c", config]);
     expect(await agent.ready).toContain("everything");

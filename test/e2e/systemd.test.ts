@@ -22,6 +22,9 @@ describe.skipIf(typeof booted === "string")("under systemd", () => {
 
   test("a proxy: of an account of its own, without any capability, and the host's root is its admin", async () => {
     await host.ok(mcpgate("proxy", "configure", "--public-addr=127.0.0.1:3443", "-o", "/opt/proxy.yaml"));
+    // In a terminal first, as root: then its data is root's, until systemd gives it to the service's account.
+    const started = "until [ -s /opt/started ]; do sleep 0.05; done; kill -INT $!; wait $!";
+    await host.ok(["bash", "-c", `/opt/mcpgate proxy start --config=/opt/proxy.yaml >/opt/started & ${started}`]);
     const unit = "/opt/units/mcpgate-proxy.service";
     await host.ok(mcpgate("install", "systemd", "--config=/opt/proxy.yaml", "-o", unit));
     host.dropIn("mcpgate-proxy", "WatchdogSec=1\n");
@@ -38,6 +41,9 @@ describe.skipIf(typeof booted === "string")("under systemd", () => {
     expect([status(pid, "CapEff"), status(pid, "CapBnd")]).toEqual(["0".repeat(16), "0".repeat(16)]);
     expect(status(pid, "NoNewPrivs")).toBe("1");
     expect(await host.ok(mcpgate("users", "ls", "--config=/opt/proxy.yaml"))).toStartWith("User ");
+    const { stdout } = await host.run(mcpgate("doctor", "--config=/opt/proxy.yaml", "--format=json"));
+    const found: { check: string; state: string }[] = JSON.parse(stdout);
+    expect(found.filter(({ check, state }) => check === "permissions" && state !== "ok")).toEqual([]);
   });
 
   test("an agent joins with the token that only systemd can read any more, and runs a server as another user", async () => {

@@ -25,7 +25,7 @@ async function startHolder(directory: string) {
 const inUse = (pid: number) =>
   expect.objectContaining({
     code: "data_dir",
-    hint: `stop it first: kill ${pid}`,
+    hint: `stop it first: kill ${pid}, or systemctl stop mcpgate where systemd runs it`,
     message: expect.stringContaining(`pid ${pid}`),
   });
 

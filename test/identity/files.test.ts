@@ -15,7 +15,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openPrivateDirectory, readSecretFile, writeSecretFile } from "../../src/identity/files.ts";
+import { makeDataDirectory, openPrivateDirectory, readSecretFile, writeSecretFile } from "../../src/identity/files.ts";
 
 const root = mkdtempSync(join(tmpdir(), "mcpgate-files-"));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -186,3 +186,19 @@ describe("a private directory", () => {
     expect(() => openPrivateDirectory(path)).toThrow(expect.objectContaining({ code: "data_dir" }));
   });
 });
+
+test.skipIf(process.getuid?.() !== 0)(
+  "root's services share a directory that others pass through, whatever the umask",
+  () => {
+    const umask = process.umask(0o077);
+    try {
+      makeDataDirectory(join(directory, "data"));
+    } finally {
+      process.umask(umask);
+    }
+    expect(mode(join(directory, "data"))).toBe(0o711);
+    chmodSync(join(directory, "data"), 0o700);
+    makeDataDirectory(join(directory, "data"));
+    expect(mode(join(directory, "data"))).toBe(0o700);
+  },
+);

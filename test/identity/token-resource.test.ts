@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { parse } from "yaml";
-import { allowsCaller, allowsInstance, matchesArn } from "../../src/identity/allow-rules.ts";
+import { allowsCaller, allowsInstance, hingesOnSession, matchesArn } from "../../src/identity/allow-rules.ts";
 import { parseTokenDocument, type TokenResource, tokenDocument } from "../../src/identity/token-resource.ts";
 
 /** The original's guides have these, but for the system role. */
@@ -92,6 +92,12 @@ describe("refused", () => {
     [IAM, rule, '- aws_arn: "arn:aws:sts::*:assumed-role/r/*"', "spec.allow.0: needs aws_account"],
     [IAM, rule, '- aws_arn: "arn:aws:sts::11111111111?:assumed-role/r/*"', "spec.allow.0: needs aws_account"],
     [IAM, rule, '- {aws_account: "111111111111", aws_arn: "arn:aws:iam::222222222222:user/u"}', "of another account"],
+    [
+      IAM,
+      rule,
+      `${rule}\n      aws_arn: "arn:aws:sts::111111111111:assumed-role/*-prod*"`,
+      "spec.allow.0.aws_arn: a session's name alone could match it",
+    ],
     [IAM, rule, `${rule}\n      aws_regions: [us-west-1]`, "spec.allow.0.aws_regions: is for the method ec2"],
     [IAM, rule, `${rule}\n      aws_role: arn:aws:iam::1:role/r`, "spec.allow.0.aws_role: mcpgate does not ask EC2"],
     [IAM, rule, `${rule}\n      aws_organization_id: o-1`, "spec.allow.0.aws_organization_id: unknown key"],
@@ -149,6 +155,37 @@ describe("rules", () => {
     expect(matchesArn(`arn:${"a*".repeat(1000)}b`, `arn:${"a".repeat(2000)}`)).toBe(false);
     expect(performance.now() - began).toBeLessThan(500);
   });
+
+  const hinging: [glob: string, chosen: string | undefined][] = [
+    ["arn:aws:sts::333333333333:assumed-role/*-prod*", "assumed-role/dev/x-prod"],
+    ["arn:aws:sts::333333333333:assumed-role/team-*-prod*", "assumed-role/team-dev/x-prod"],
+    ["arn:aws:sts::333333333333:assumed-role/dev?prod", "assumed-role/dev/prod"],
+    ["arn:aws:sts::333333333333:assumed-role/*/mcp-host", "assumed-role/dev/mcp-host"],
+    ["arn:aws:sts::333333333333:assumed-role/*/i-*", "assumed-role/dev/i-0123"],
+    ["arn:aws:sts::333333333333:*/mcp-host", "assumed-role/dev/mcp-host"],
+    ["arn:aws:sts::333333333333:*host", "assumed-role/dev/host"],
+    ["arn:*-prod", "assumed-role/dev/x-prod"],
+    ["arn:aws:*:333333333333:*prod", "assumed-role/dev/prod"],
+    ["arn:aws:sts::333333333333:federated-user/*-prod", "federated-user/x-prod"],
+    ["arn:aws:sts::333333333333:assumed-role/mcp-host/i-*", undefined],
+    ["arn:aws:sts::333333333333:assumed-role/mcp-host/prod", undefined],
+    ["arn:aws:sts::333333333333:assumed-role/mcp-*/i-*", undefined],
+    ["arn:aws:sts::333333333333:assumed-role/*-prod/*", undefined],
+    ["arn:aws:sts::333333333333:assumed-role/mcp-*", undefined],
+    ["arn:aws:sts::333333333333:*/mcp-host/*", undefined],
+    ["arn:aws:sts::333333333333:assumed-role/*", undefined],
+    ["arn:aws:sts::333333333333:*", undefined],
+    ["arn:*", undefined],
+    ["arn:*:assumed-role/mcp-host/*", undefined],
+    ["arn:aws:iam::333333333333:user/*-prod", undefined],
+    ["arn:aws:iam::333333333333:root", undefined],
+  ];
+  for (const [glob, chosen] of hinging) {
+    test(`${glob} ${chosen === undefined ? "asks for more than" : "could be met by"} a session's name`, () => {
+      if (chosen !== undefined) expect(matchesArn(glob, `arn:aws:sts::333333333333:${chosen}`)).toBe(true);
+      expect(hingesOnSession(glob)).toBe(chosen !== undefined);
+    });
+  }
 
   test("the account always counts, whatever the ARN says", () => {
     const rules = [{ account: "333333333333", arn: "arn:*:assumed-role/teleport-node-role/*" }];

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { Budget } from "../../src/link/budget.ts";
 import { chooseVersion, encodeData, encodeFrame, MAX_PAYLOAD } from "../../src/link/frame.ts";
-import { MAX_WINDOW, MIN_WINDOW } from "../../src/link/link.ts";
+import { MAX_WINDOW, MIN_WINDOW } from "../../src/link/window.ts";
 import { bytes, end, Wire } from "./wire.ts";
 
 const text = (value: string) => new TextEncoder().encode(value);

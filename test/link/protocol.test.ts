@@ -1,6 +1,8 @@
 /** Neighbouring releases work together: what one says beyond the other's knowledge is passed over, and what it can't say has a default. */
 import { expect, test } from "bun:test";
-import { agentHello, parseFromAgent, parseMessage, toAgent } from "../../src/link/protocol.ts";
+import { agentHello, parseFromAgent } from "../../src/link/from-agent.ts";
+import { parseMessage } from "../../src/link/protocol.ts";
+import { toAgent } from "../../src/link/to-agent.ts";
 
 const hello = {
   ...{ t: "hello", proof: "p", agent: "a", boot: "b", version: "0.0.0", sessions: [], ended: [] },

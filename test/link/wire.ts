@@ -1,5 +1,6 @@
 /** Two ends of a link over carriers in memory that can be cut at any frame: what the network does, without its timing. */
-import type { Carrier, CloseReason, LinkOptions } from "../../src/link/link.ts";
+import type { Carrier } from "../../src/link/carrier.ts";
+import type { CloseReason, LinkOptions } from "../../src/link/link.ts";
 import { Link } from "../../src/link/link.ts";
 
 export interface End {

@@ -1,5 +1,7 @@
 /** The listener for whoever watches a service. */
 import { afterEach, expect, test } from "bun:test";
+import { connect } from "node:net";
+import { text } from "node:stream/consumers";
 import { createLog } from "../../src/log.ts";
 import { type Check, type Diagnostics, openDiagnostics } from "../../src/observe/diagnostics.ts";
 import { Metrics } from "../../src/observe/metrics.ts";
@@ -29,6 +31,18 @@ test("metrics and health are to be had with GET and HEAD, and nothing else is", 
   expect((await get("/healthz", { method: "HEAD" })).status).toBe(200);
   expect((await get("/metrics", { method: "POST", body: "x" })).status).toBe(405);
   for (const path of ["/", "/v1/ping", "/debug/pprof"]) expect((await get(path)).status).toBe(404);
+});
+
+test("what is no request by HTTP's rules is answered shortly, and shows nothing of ours", async () => {
+  const { diagnostics, logged } = scene({}, { host: "0.0.0.0", port: 0 });
+  const port = Number(diagnostics.address?.split(":")[1]);
+  for (const head of ["GET /metrics HTTP/1.0", "GET /metrics HTTP/1.1\r\nHost: a/b\r\nConnection: close"]) {
+    const socket = connect(port, "127.0.0.1", () => socket.end(`${head}\r\n\r\n`));
+    const answer = await text(socket);
+    expect(answer).toStartWith("HTTP/1.1 400 ");
+    expect(answer).toEndWith("\r\n\r\nno valid Host header\n");
+  }
+  expect(logged()).toHaveLength(1);
 });
 
 test("readyz names the check that fails, and health does not depend on it", async () => {
@@ -66,9 +80,13 @@ test("who asks at the same time gets the same answer: the store is asked once", 
 });
 
 test("a name that was made to point here is not answered", async () => {
-  const { get } = scene();
-  expect((await get("/metrics", { headers: { host: "evil.example.com" } })).status).toBe(403);
-  expect((await get("/metrics", { headers: { host: "localhost:1" } })).status).toBe(200);
+  for (const host of ["127.0.0.1", "127.1", "::ffff:127.0.0.1"]) {
+    const { get } = scene({}, { host, port: 0 });
+    const under = async (name: string) => (await get("/metrics", { headers: { host: name } })).status;
+    expect([host, await under("evil.example.com")]).toEqual([host, 403]);
+    expect([host, await under("127.0.0.1.evil.example.com")]).toEqual([host, 403]);
+    expect(await Promise.all(["localhost:1", "127.0.0.1:80", "[::1]"].map(under))).toEqual([200, 200, 200]);
+  }
 });
 
 test("an address that is taken is said, and stops nobody", async () => {

@@ -1,5 +1,5 @@
 /** A tracer whose spans can be looked at. */
-import type { Attributes, NewSpan, Tracer } from "../../src/observe/tracing.ts";
+import type { Attributes, NewSpan, Tracer } from "../../src/observe/span.ts";
 
 export interface FakeSpan extends NewSpan {
   set: Attributes;

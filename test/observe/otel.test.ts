@@ -1,7 +1,8 @@
 /** When and how traces are sent, by OpenTelemetry's variables. */
 import { afterAll, expect, test } from "bun:test";
 import { createLog } from "../../src/log.ts";
-import { isTracingWanted, openTracer, type Tracer } from "../../src/observe/tracing.ts";
+import type { Tracer } from "../../src/observe/span.ts";
+import { isTracingWanted, openTracer } from "../../src/observe/tracing.ts";
 import { type Receiver, startReceiver } from "../e2e/otlp-receiver.ts";
 import { TRACEPARENT } from "./fake-tracer.ts";
 

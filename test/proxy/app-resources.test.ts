@@ -1,12 +1,13 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { newestEvents } from "../../src/audit/store.ts";
-import type { ToAgent } from "../../src/link/protocol.ts";
+import type { ToAgent } from "../../src/link/to-agent.ts";
 import { createLog } from "../../src/log.ts";
 import { AppResources } from "../../src/proxy/app-resources.ts";
+import type { RunJob } from "../../src/proxy/store-jobs.ts";
 import { compileSelectors } from "../../src/rbac/labels.ts";
 import { joinAgent } from "../../src/store/agents.ts";
 import { listReports, putAppResource, removeAppResource } from "../../src/store/app-resources.ts";
-import { enrolApps } from "../../src/store/apps.ts";
+import { enrolApps, findApps } from "../../src/store/apps.ts";
 import { openStore } from "../../src/store/open.ts";
 import type { Store } from "../../src/store/store.ts";
 
@@ -89,4 +90,33 @@ test("an offer whose name another agent has is a refusal, told once", async () =
   const { events } = await newestEvents(store, { events: ["app.refuse"] }, { limit: 10 });
   expect(events).toMatchObject([{ app: "one", agent: "here", success: false, error: reason }]);
   expect(logged.filter((line) => line.includes("app_resource.refused"))).toHaveLength(1);
+});
+
+test("an app that was removed and made again before its agent heard of it is offered on", async () => {
+  const { id } = await joinAgent(store, { name: "here", jkt: "here", publicJwk: {}, now: 0 });
+  const agent = { id, name: "here" };
+  const offer = { name: "one", labels: {}, description: "", shared: true, resource: true };
+  const first = (await put("one")).resource;
+  await enrolApps(store, id, [offer], 1);
+  await resources.reported(agent, [{ name: "one", revision: first.revision, state: "offered" }]);
+  await removeAppResource(store, "one");
+  const { revision } = (await put("one", "prod")).resource;
+  // What it says of the one that is gone counts for nothing.
+  await resources.reported(agent, [{ name: "one", revision: first.revision, state: "offered" }]);
+  expect(await findApps(store, "one")).toEqual([]);
+  await resources.reported(agent, [{ name: "one", revision, state: "offered" }]);
+  expect(await findApps(store, "one")).toMatchObject([{ agent: "here", labels: { env: "prod" }, shared: true }]);
+  expect(await listReports(store)).toMatchObject([{ agent: "here", state: "offered", revision }]);
+  expect(logged).toEqual([]);
+});
+
+test("what is read after a change is told after the agents have heard of the change", async () => {
+  const order: string[] = [];
+  const note = resources.heard((async () => void order.push("read")) as unknown as RunJob);
+  await put("one");
+  const changed = resources.changed().then(() => void order.push("sent"));
+  await note("readStanding", {} as never).then(() => void order.push("told"));
+  await changed;
+  expect(order).toEqual(["read", "sent", "told"]);
+  expect(sent).toHaveLength(3);
 });

@@ -155,6 +155,19 @@ test("all downloads together are no faster than told", async () => {
   expect(performance.now() - begun).toBeGreaterThan(350);
 });
 
+test("those who ask and leave put nobody off", async () => {
+  const slow = handout({ pace: 4 * SIZE });
+  for (let i = 0; i < 60; i++) {
+    const reader = (await get(slow)).body?.getReader();
+    void reader?.read();
+    await reader?.cancel();
+  }
+  const begun = performance.now();
+  await (await get(slow, { range: "bytes=0-99" })).arrayBuffer();
+  // sixty pieces at that pace are three seconds
+  expect(performance.now() - begun).toBeLessThan(500);
+});
+
 test("a program that is cut short while it is read ends in an error, and not as if it were whole", async () => {
   const short = join(dir, "short");
   writeFileSync(short, bytes);

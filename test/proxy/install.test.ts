@@ -150,7 +150,26 @@ describe("installing", () => {
   test("without a pin it takes a certificate that the host can check, and no other", async () => {
     await using proxy = serve();
     const { publicAddr } = proxy.values;
-    expect(await install({ publicAddr })).toMatchObject({ code: 1, stderr: expect.stringContaining("curl: (60)") });
+    const home = folder(root, "../home");
+    const refused = { code: 1, stderr: expect.stringContaining("curl: (60)") };
+    expect(await install({ publicAddr }, { HOME: home })).toMatchObject(refused);
+    // nor where somebody's curl was told not to look
+    writeFileSync(join(home, ".curlrc"), "insecure\n");
+    expect(await install({ publicAddr }, { HOME: home })).toMatchObject(refused);
+    expect([inRoot(), proxy.asked]).toEqual([[], []]);
+  });
+
+  test("a curl that takes a pin and checks nothing is not relied on", async () => {
+    await using proxy = serve();
+    // as one built with Rustls does
+    fake(
+      "curl",
+      `for word; do shift; if [ "$word" = --pinnedpubkey ]; then skip=1; elif [ "$skip" = 1 ]; then skip=; else set -- "$@" "$word"; fi; done
+PATH='${PATH}' exec curl "$@"`,
+    );
+    const { code, stderr } = await install(proxy.values);
+    expect([code, stderr]).toEqual([1, expect.stringContaining("error: this curl can't check the proxy's key: curl ")]);
+    expect(proxy.asked.map(({ path }) => path)).toEqual(["/"]);
     expect(inRoot()).toEqual([]);
   });
 
@@ -200,6 +219,26 @@ describe("installing", () => {
     expect(first).toBe(null);
     expect(further.length).toBeGreaterThan(0);
     for (const range of further) expect(range).toMatch(/^bytes=[1-9]\d*-$/);
+  });
+
+  test("a proxy that has too much to do just now is asked again, ten minutes long", async () => {
+    await using proxy = serve();
+    const asked = join(root, "../asked");
+    const busy = (times: number) => {
+      rmSync(asked, { force: true });
+      fake(
+        "curl",
+        `case $* in *${NAME}*) echo >>'${asked}'; if [ "$(wc -l <'${asked}')" -le ${times} ]; then printf 429; exit 22; fi ;; esac
+PATH='${PATH}' exec curl "$@"`,
+      );
+    };
+    fake("sleep", `[ "$1" = 10 ]`);
+    busy(100);
+    const { code, stderr } = await install(proxy.values);
+    expect([code, stderr]).toEqual([1, expect.stringContaining(`too many others get ${NAME} from 127.0.0.1`)]);
+    expect(readFileSync(asked, "utf8")).toHaveLength(60);
+    busy(12);
+    expect((await install(proxy.values)).stderr).toContain("mcpgate 1.0 test");
   });
 
   test("one that is cut, and then there is another program, is not made of two", async () => {

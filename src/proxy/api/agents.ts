@@ -1,18 +1,22 @@
 /** Admin: agents. */
 import type { Hono } from "hono";
 import { recordEvents } from "../../audit/store.ts";
-import { findAgent, listAgents, noSuchAgent, removeAgent } from "../../store/agents.ts";
+import { type Agent, findAgent, listAgents, noSuchAgent, removeAgent } from "../../store/agents.ts";
 import { listApps } from "../../store/apps.ts";
 import { liveSessions } from "../../store/sessions.ts";
 import { inTransaction } from "../../store/store.ts";
 import { type ApiEnv, may, remoteOf } from "./actor.ts";
 import type { ApiDeps } from "./deps.ts";
 
+const rfc3339 = (at: number | undefined): string | null => (at === undefined ? null : new Date(at).toISOString());
+
 export function agentRoutes(app: Hono<ApiEnv>, deps: ApiDeps): void {
   const { store, live, now } = deps;
 
   app.get("/v1/api/agents", may(deps, "agent", "list"), async (c) => {
     const online = live.onlineAgents();
+    // of one that is connected the store knows since when
+    const seen = ({ id, lastSeenAt }: Agent) => (online.has(id) ? now() : lastSeenAt);
     const apps = Map.groupBy(await listApps(store), (offer) => offer.agentId);
     const agents = (await listAgents(store)).map((agent) => ({
       id: agent.id,
@@ -20,7 +24,7 @@ export function agentRoutes(app: Hono<ApiEnv>, deps: ApiDeps): void {
       online: online.has(agent.id),
       apps: (apps.get(agent.id) ?? []).map((offer) => offer.name),
       joined_at: new Date(agent.joinedAt).toISOString(),
-      last_seen_at: agent.lastSeenAt === undefined ? null : new Date(agent.lastSeenAt).toISOString(),
+      last_seen_at: rfc3339(seen(agent)),
     }));
     return c.json({ agents });
   });

@@ -2,7 +2,7 @@
 import type { JWK } from "jose";
 import type { HostPort } from "../../config/host-port.ts";
 import type { Nonces } from "../../identity/nonce.ts";
-import type { AppHealthReport } from "../../link/protocol.ts";
+import type { AppHealthReport } from "../../link/from-agent.ts";
 import type { Log } from "../../log.ts";
 import type { Store } from "../../store/store.ts";
 import type { Fetch } from "../caller-identity.ts";

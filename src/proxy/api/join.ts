@@ -53,7 +53,9 @@ export function joinRoutes(app: Hono<ApiEnv>, deps: ApiDeps): void {
       deps.log.info("agent.join", { agent: agent.name, remote });
       return c.json({ agent_id: agent.id, agent_name: agent.name, ...clusterJson(deps) });
     } catch (error) {
-      const { message } = Failure.from(error);
+      const { code, message } = Failure.from(error);
+      // Not tried at all, for want of room: hosts that start together behind one address are no reason to shut it out.
+      if (code === "unavailable") failures.giveBack(address);
       await recordEvents(
         store,
         [{ event: "agent.join", agent: body.name, success: false, error: message, remote, details }],

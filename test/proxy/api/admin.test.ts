@@ -137,9 +137,10 @@ test("agents with their apps; one is removed by name or id, and its apps are fre
   await enrolApps(f.store, a.id, [{ name: "one", ...app }], f.clock.now);
   f.online.add(a.id);
   const listed = { joined_at: "2026-11-23T00:00:00.000Z", last_seen_at: null };
+  const connected = { ...listed, last_seen_at: new Date(f.clock.now).toISOString() };
   expect((await f.admin("GET", "/v1/api/agents")).body).toEqual({
     agents: [
-      { id: a.id, name: "host-a", online: true, apps: ["one"], ...listed },
+      { id: a.id, name: "host-a", online: true, apps: ["one"], ...connected },
       { id: b.id, name: "host-b", online: false, apps: [], ...listed },
     ],
   });

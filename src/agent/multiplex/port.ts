@@ -1,13 +1,12 @@
 /** What one session has had a shared server do. */
-import { memberAt } from "../mcp/members.ts";
-import type { Request } from "../mcp/message.ts";
+import { memberAt } from "../../mcp/members.ts";
+import type { Request } from "../../mcp/message.ts";
+import { LOG_LEVEL } from "./places.ts";
 
 /** Syslog severities as MCP names them, from the most to the least talkative. */
 const LEVELS = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 /** Of a session that never said; some other session may have asked for more. */
 const UNSAID = LEVELS.indexOf("info");
-/** The level that a single request asks for (2026-07-28). */
-const LOG_LEVEL = ["params", "_meta", "io.modelcontextprotocol/logLevel"] as const;
 
 export class Port {
   /** The session's ids (`idKey`) → those that the server sees. */

@@ -22,7 +22,10 @@ export async function checkApps({ service, only, self, log, stopped, packages }:
   const apps = service.apps.filter(({ name }) => only === undefined || name === only);
   if (apps.length === 0 && only !== undefined) {
     throw new Failure("not_found", `the configuration has no app ${JSON.stringify(only)}`, {
-      hint: `apps there: ${service.apps.map(({ name }) => name).join(", ")}`,
+      hint:
+        service.apps.length === 0
+          ? "it has none; what app resources start is tried by sessions only: mcpgate agent status"
+          : `apps there: ${service.apps.map(({ name }) => name).join(", ")}`,
     });
   }
   // A tag of its own: what an agent that runs has started is none of ours.

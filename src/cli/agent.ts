@@ -161,6 +161,11 @@ export const check = command({
     ];
     const text = () => table(["App", "State", "Revision", "Tools", "Answers In", "Server"], results.map(row));
     await context.out.print(await render(format, results, text));
+    if (config.app.apps.length === 0) {
+      context.out.notice(
+        "no apps in this file; what app resources start is tried by sessions only: mcpgate agent status",
+      );
+    }
     if (format === "text") {
       for (const { app: name, problems } of results) {
         for (const { message, hint } of problems) {

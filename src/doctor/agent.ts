@@ -135,6 +135,16 @@ async function checkProcess(dataDir: string, start: string): Promise<Finding[]> 
         : version === VERSION
           ? say.ok(`it runs (pid ${pid}) and is connected`)
           : say.warn(`what runs is ${version}, and ${VERSION} is installed`, start),
+      ...apps.flatMap(({ app, state, error }) =>
+        state === "failing"
+          ? [
+              report("agent", "apps").warn(
+                `${app} failed when it was last started: ${error ?? "no reason"}`,
+                "sudo mcpgate agent status",
+              ),
+            ]
+          : [],
+      ),
       ...apps.flatMap(({ app, refused }) =>
         refused === undefined
           ? []
@@ -169,28 +179,38 @@ function checkSpool(directory: string, limit: number): Finding[] {
 }
 
 /** Whether what the apps start is there. Whether it works, `agent check` tells. */
-async function checkCommands({ apps, resources = [] }: AppServiceConfig, edges: Edges): Promise<Finding[]> {
+async function checkCommands(service: AppServiceConfig, edges: Edges): Promise<Finding[]> {
   const say = report("agent", "apps");
-  if (apps.length === 0 && resources.length > 0) return [];
-  if (apps.length === 0)
+  const { apps, resources = [], allowHostUsers = [] } = service;
+  if (apps.length === 0 && resources.length === 0)
     return [say.warn("no apps are configured", "add apps under app_service, or: mcpgate agent configure --help")];
-  const wrong = await Promise.all(apps.map((app) => commandFault(app, edges)));
-  const faults = wrong.flat();
-  if (faults.length > 0) return faults;
+  const missing = allowHostUsers.map(async (user) => {
+    const fault = await hostUserFault(user);
+    const key = "app_service.allow_host_users";
+    return fault === undefined ? [] : [say.warn(`${key}: ${fault.message}`, fault.hint)];
+  });
+  const faults = (await Promise.all([...apps.map((app) => commandFault(app, edges)), ...missing])).flat();
+  if (faults.length > 0 || apps.length === 0) return faults;
   const many = apps.length === 1 ? "the command of 1 app is" : `the commands of ${apps.length} apps are`;
   return [say.ok(`${many} there; whether they work: sudo mcpgate agent check`)];
+}
+
+async function hostUserFault(user: string): Promise<{ message: string; hint: string } | undefined> {
+  try {
+    await loadHostUser(user);
+    return undefined;
+  } catch (error) {
+    const { message, hint = `sudo useradd --system ${user}` } = Failure.from(error);
+    return { message, hint };
+  }
 }
 
 async function commandFault({ name, mcp }: AppConfig, { env }: Edges): Promise<Finding[]> {
   const say = report("agent", "apps");
   const user = mcp.runAsHostUser;
   if (user !== undefined && !user.includes("{{")) {
-    const fault = await loadHostUser(user).then(
-      () => undefined,
-      (error: unknown) => Failure.from(error),
-    );
-    if (fault !== undefined)
-      return [say.fail(`${name}: ${fault.message}`, fault.hint ?? `sudo useradd --system ${user}`)];
+    const fault = await hostUserFault(user);
+    if (fault !== undefined) return [say.fail(`${name}: ${fault.message}`, fault.hint)];
   }
   const own = mcp.env?.PATH;
   const path = typeof own === "string" ? own : user === undefined ? (env.PATH ?? DEFAULT_PATH) : DEFAULT_PATH;

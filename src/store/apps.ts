@@ -75,7 +75,12 @@ export function enrolApps(
       await enrol(tx, agentId, app, since.get(app.name) ?? now);
       enrolled.push(app.name);
     }
-    return { enrolled, refused, freed: [...since.keys()].filter((name) => !enrolled.includes(name)) };
+    const freed = [...since.keys()].filter((name) => !enrolled.includes(name));
+    // What the agent had told of their tools goes with them; there is no end to names.
+    if (freed.length > 0) {
+      await tx.deleteFrom("tool_pins").where("agent_id", "=", agentId).where("app", "in", freed).execute();
+    }
+    return { enrolled, refused, freed };
   });
 }
 

@@ -36,13 +36,15 @@ export interface Approval {
 
 /**
  * Makes `tools` the whole of what is known of this agent's app; approvals stay. Answers with the approvals of what waits
- * there: the agent was away, or did not hear.
+ * there: the agent was away, or did not hear. Of an app that the agent does not offer nothing is kept.
  */
 export function reportPins(
   store: Store,
   o: { agentId: string; app: string; enforce: boolean; tools: readonly ReportedPin[]; now: number },
 ): Promise<{ tool: string; hash: string }[]> {
   return inTransaction(store, async (tx) => {
+    const offered = tx.selectFrom("apps").select("name").where("agent_id", "=", o.agentId).where("name", "=", o.app);
+    if ((await offered.executeTakeFirst()) === undefined) return [];
     const known = await tx
       .selectFrom("tool_pins")
       .select(["tool", "approved", "approved_by", "approved_at"])

@@ -151,8 +151,20 @@ describe("an agent", () => {
 
 test("whatever the proxy sends: what is offered, the file admits", () => {
   const word = fc.constantFrom("docker", "run", "-i", "--rm", "mcp/x", "mcp/*", "--privileged", "", "sh", "-c", "..");
+  const path = fc.constantFrom("/srv", "/srv/..", "/srv/", "/", "srv", "/a//b", "\0");
+  const sandbox = fc.record({ read: fc.array(path), write: fc.array(path) }, { requiredKeys: [] });
+  const others = { cwd: path, sandbox, env: fc.constant({ A: "b" }), secrets: fc.constant("allow"), warm: fc.nat(200) };
   const mcp = fc.record(
-    { command: word, args: fc.array(word, { maxLength: 5 }), run_as_host_user: fc.constantFrom("mcp", "root", "") },
+    {
+      ...{
+        command: word,
+        args: fc.array(word, { maxLength: 5 }),
+        run_as_host_user: fc.constantFrom("mcp", "root", ""),
+      },
+      ...Object.fromEntries(
+        Object.entries(others).map(([key, value]) => [key, fc.option(value as fc.Arbitrary<unknown>, { freq: 3 })]),
+      ),
+    },
     { requiredKeys: [] },
   );
   const anything = fc.oneof(
@@ -165,6 +177,9 @@ test("whatever the proxy sends: what is offered, the file admits", () => {
       for (const { mcp } of apps) {
         expect([mcp.command, ...mcp.args].join(" ")).toMatch(/^docker run -i --rm mcp\/[A-Za-z0-9._-]+$/);
         expect(mcp.runAsHostUser).toBe("mcp");
+        expect([mcp.env, mcp.secrets, mcp.cwd]).toEqual([undefined, undefined, undefined]);
+        for (const each of [...(mcp.sandbox?.read ?? []), ...(mcp.sandbox?.write ?? [])])
+          expect(["/srv", "/"]).toContain(each);
       }
       expect(reports.filter(({ state }) => state === "offered")).toHaveLength(apps.length);
     }),

@@ -134,6 +134,7 @@ test("a configuration that is broken, apps that are not there, an agent that has
         app("bare", "no-such-command-here"),
         app("nobodys", "true", "no-such-user"),
       ],
+      allow_host_users: ["nor-such-a-user"],
     },
   });
   const pin = `sha256:${"0".repeat(64)}`;
@@ -154,6 +155,9 @@ test("a configuration that is broken, apps that are not there, an agent that has
     expect.stringContaining("fail agent apps: bare: its command no-such-command-here is not in "),
   );
   expect(told).toContainEqual(expect.stringContaining("fail agent apps: nobodys: "));
+  expect(told).toContainEqual(
+    expect.stringMatching(/^warn agent apps: app_service\.allow_host_users: host user "nor-such-a-user" doesn't exist/),
+  );
   expect(told).toContainEqual(expect.stringContaining("fail agent process: no agent runs with this data directory"));
   expect(fixes(unpinned)).toContainEqual(expect.stringContaining("sudo mcpgate agent check gone"));
 
@@ -162,6 +166,35 @@ test("a configuration that is broken, apps that are not there, an agent that has
     0,
     expect.stringContaining("nothing of mcpgate (0.1.0) is set up here"),
   ]);
+});
+
+test("an app that the proxy does not take from this agent, and one whose server fails", async () => {
+  const token_name = place.file("second-token", await place.ok(["tokens", "add", "--type=app", "--format=text"]));
+  const server = (command: string) => ({ command, run_as_host_user: SELF });
+  const config = place.file("second.yaml", {
+    mcpgate: {
+      ...{ data_dir: place.path("second"), nodename: "second", diag_addr: "off", proxy_server: cluster.address },
+      ...{ ca_pin: cluster.pin, join_params: { method: "token", token_name } },
+    },
+    app_service: {
+      apps: [
+        { name: "demo", mcp: server("true") },
+        { name: "fails", mcp: server("false") },
+      ],
+    },
+  });
+  const second = place.start(["agent", "start", "-c", config]);
+  expect(await second.ready).toMatch(/ready and offers fails$/);
+  const hello = { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "test", version: "1" } };
+  const stdin = `${JSON.stringify({ jsonrpc: "2.0", id: 1, method: "initialize", params: hello })}\n`;
+  expect((await cluster.as("alice", ["client", "connect", "fails"], { stdin })).stdout).toContain('"error"');
+  const told = wrong(await doctor(["-c", config])).join("\n");
+  expect(told).toMatch(/^warn agent apps: fails failed when it was last started: ./m);
+  const why = `it belongs to the agent ${hostname()}; `;
+  expect(told).toContain(`fail agent apps: the proxy does not take demo: ${why}`);
+  expect(await place.ok(["agent", "status", "-c", config])).toMatch(new RegExp(`^demo +0 +0 +refused +${why}`, "m"));
+  expect(await second.stop()).toBe(0);
+  await place.ok(["agents", "rm", "second"]);
 });
 
 test("an agent that was removed", async () => {

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { generateKeyPair } from "../../src/identity/keys.ts";
 import { joinAgent, removeAgent } from "../../src/store/agents.ts";
+import { enrolApps } from "../../src/store/apps.ts";
 import { openStore } from "../../src/store/open.ts";
 import { approvePins, listPins, reportPins } from "../../src/store/tool-pins.ts";
 
@@ -8,6 +9,14 @@ async function open() {
   const store = await openStore(":memory:");
   const { publicJwk, jkt } = await generateKeyPair();
   const { id } = await joinAgent(store, { name: "web-1", jkt, publicJwk: { ...publicJwk }, now: 1 });
+  const offer = (...names: string[]) =>
+    enrolApps(
+      store,
+      id,
+      names.map((name) => ({ name, labels: {}, description: "", shared: false })),
+      1,
+    );
+  await offer("notes");
   const report = (...tools: [string, string | null, string | null][]) =>
     reportPins(store, {
       agentId: id,
@@ -16,7 +25,7 @@ async function open() {
       tools: tools.map(([tool, pinned, pending]) => ({ tool, pinned, pending, diff: pending === null ? [] : ["+ x"] })),
       now: 2,
     });
-  return { store, id, report };
+  return { store, id, offer, report };
 }
 
 test("a report replaces what was known, and approvals outlive it", async () => {
@@ -51,6 +60,17 @@ test("another definition than the one that was looked at is not approved", async
     [],
   );
   expect(await report(["read", "a", "c"])).toEqual([]);
+});
+
+test("there is none of an app that the agent does not offer", async () => {
+  const { store, offer, report } = await open();
+  await report(["read", "a", null]);
+  await offer("notes", "other");
+  expect(await listPins(store)).toHaveLength(1);
+  await offer("other");
+  expect(await listPins(store)).toEqual([]);
+  expect(await report(["read", "a", "b"])).toEqual([]);
+  expect(await listPins(store)).toEqual([]);
 });
 
 test("goes with its agent", async () => {

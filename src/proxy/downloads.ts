@@ -94,7 +94,7 @@ export class Downloads {
     const stamp = stampOf(stats);
     const known = this.#sums.get(name);
     if (known?.stamp === stamp) return await known.sha256;
-    const sha256 = sumOf(file, stamp);
+    const sha256 = sumOf(file, stats);
     this.#sums.set(name, { stamp, sha256 });
     try {
       const sum = await sha256;
@@ -131,11 +131,13 @@ function writable(stats: BigIntStats): string | undefined {
   return (stats.mode & 0o022n) === 0n ? undefined : `other users may write ${where}`;
 }
 
-const stampOf = ({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string =>
-  [dev, ino, size, mtimeNs, ctimeNs].join(":");
+const stampOf = (stats: BigIntStats): string => [contentOf(stats), stats.ctimeNs].join(":");
+
+/** What a write changes. Another name for the file, or other rights, change its ctime alone. */
+const contentOf = ({ dev, ino, size, mtimeNs }: BigIntStats): string => [dev, ino, size, mtimeNs].join(":");
 
 /** Undefined where the file changed under our hands. */
-async function sumOf(file: FileHandle, stamp: string): Promise<string | undefined> {
+async function sumOf(file: FileHandle, before: BigIntStats): Promise<string | undefined> {
   const hash = createHash("sha256");
   const piece = Buffer.allocUnsafe(PIECE);
   for (let at = 0; ; ) {
@@ -144,5 +146,5 @@ async function sumOf(file: FileHandle, stamp: string): Promise<string | undefine
     hash.update(piece.subarray(0, bytesRead));
     at += bytesRead;
   }
-  return stampOf(await file.stat({ bigint: true })) === stamp ? hash.digest("hex") : undefined;
+  return contentOf(await file.stat({ bigint: true })) === contentOf(before) ? hash.digest("hex") : undefined;
 }

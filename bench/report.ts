@@ -175,63 +175,17 @@ function targetsOf(rows: Row[], facts: Fact[]): string[][] {
   };
   const times = (a: Cell | undefined, b: Cell | undefined) =>
     a === undefined || b === undefined ? undefined : a.median / b.median;
-  add(
-    "sequential p50, against the floor",
-    1.25,
-    "≤",
-    us("sequential-p50")?.toFloor,
-    "×",
-    bare("sequential-p50")?.toFloor,
-  );
-  add(
-    "sequential p50, against direct",
-    2.5,
-    "≤",
-    us("sequential-p50")?.toDirect,
-    "×",
-    bare("sequential-p50")?.toDirect,
-  );
-  add(
-    "256 in flight, calls/s, against direct",
-    0.85,
-    "≥",
-    us("pipelined-256")?.toDirect,
-    "×",
-    bare("pipelined-256")?.toDirect,
-  );
-  add("4 MB result, against direct", 1.3, "≤", us("result-4MB")?.toDirect, "×", bare("result-4MB")?.toDirect);
-  add(
-    "Node.js server: sequential p50, against the floor",
-    1.25,
-    "≤",
-    us("node-sequential-p50")?.toFloor,
-    "×",
-    bare("node-sequential-p50")?.toFloor,
-  );
-  add(
-    "Node.js server: sequential p50, against direct",
-    2.5,
-    "≤",
-    us("node-sequential-p50")?.toDirect,
-    "×",
-    bare("node-sequential-p50")?.toDirect,
-  );
-  add(
-    "Node.js server: 256 in flight, calls/s, against direct",
-    0.85,
-    "≥",
-    us("node-pipelined-256")?.toDirect,
-    "×",
-    bare("node-pipelined-256")?.toDirect,
-  );
-  add(
-    "Node.js server: 4 MB result, against direct",
-    1.3,
-    "≤",
-    us("node-result-4MB")?.toDirect,
-    "×",
-    bare("node-result-4MB")?.toDirect,
-  );
+  const ratio = (name: string, goal: number, sign: "≤" | "≥", id: string, to: "toFloor" | "toDirect") =>
+    add(name, goal, sign, us(id)?.[to], "×", bare(id)?.[to]);
+  for (const [server, prefix] of [
+    ["", ""],
+    ["Node.js server: ", "node-"],
+  ]) {
+    ratio(`${server}sequential p50, against the floor`, 1.25, "≤", `${prefix}sequential-p50`, "toFloor");
+    ratio(`${server}sequential p50, against direct`, 2.5, "≤", `${prefix}sequential-p50`, "toDirect");
+    ratio(`${server}256 in flight, calls/s, against direct`, 0.85, "≥", `${prefix}pipelined-256`, "toDirect");
+    ratio(`${server}4 MB result, against direct`, 1.3, "≤", `${prefix}result-4MB`, "toDirect");
+  }
   add("session start, over direct", 40, "≤", more("start"), "ms", more("start", "floor in Bun"));
   for (const name of ["supergateway + mcp-remote", "mcp-proxy + mcp-remote"]) {
     add(`${name}: p50 against ours`, 8, "≥", times(cell("sequential-p50", name), us("sequential-p50")));

@@ -17,7 +17,7 @@ export interface ShippingOptions {
   send(message: FromAgent): void;
 }
 
-/** Events that come together travel together, and are one commit: each takes its time, however few they are. */
+/** Events that come within that time travel together, and are one commit: each takes its time, however few they are. */
 const BATCH_DELAY_MS = 100;
 /** What was stored is signed within that time, all of it at once. */
 const HEAD_DELAY_MS = 1_000;
@@ -34,9 +34,7 @@ export class Shipping {
 
   constructor(options: ShippingOptions) {
     this.#options = options;
-    options.spool.onAppend = () => {
-      this.#timer ??= setTimeout(() => this.#ship(), BATCH_DELAY_MS);
-    };
+    options.spool.onAppend = () => this.#shipSoon();
   }
 
   /** There is a new connection: what is not known to be stored goes once more. */
@@ -51,7 +49,8 @@ export class Shipping {
     this.#underWay = false;
     this.#stored = this.#sent;
     this.#headTimer ??= setTimeout(() => void this.#sendHead(false), HEAD_DELAY_MS);
-    this.#ship();
+    if (this.#allStored !== undefined) this.#ship();
+    else if (this.#options.spool.pending > 0) this.#shipSoon();
   }
 
   /** The last events were appended: resolves when the proxy stored what is in the spool, or after `ms`. */
@@ -69,6 +68,13 @@ export class Shipping {
   stop(): void {
     clearTimeout(this.#timer);
     clearTimeout(this.#headTimer);
+  }
+
+  /** At once where a whole batch waits; else with what comes meanwhile. */
+  #shipSoon(): void {
+    if (this.#underWay) return;
+    if (this.#options.spool.pending >= MAX_BATCH_EVENTS) this.#ship();
+    else this.#timer ??= setTimeout(() => this.#ship(), BATCH_DELAY_MS);
   }
 
   /** One batch at a time: the next goes when the proxy stored this one, so a slow disk there slows nobody's calls. */

@@ -10,7 +10,6 @@ import { type ChainEnd, chainLines, GENESIS } from "../src/audit/chain.ts";
 import { ingest } from "../src/audit/ingest.ts";
 import { newUid } from "../src/audit/uid.ts";
 import type { AuditEvent } from "../src/event.ts";
-import { encodeFromAgent, parseFromAgent } from "../src/link/from-agent.ts";
 import { openStoreThread } from "../src/proxy/store-thread.ts";
 import { joinAgent } from "../src/store/agents.ts";
 import { openStore } from "../src/store/open.ts";
@@ -35,7 +34,7 @@ function waited(): number {
 }
 
 let end: ChainEnd;
-function batch(size: number): string {
+function batch(size: number): Buffer {
   const time = new Date().toISOString();
   const made = chainLines(
     Array.from({ length: size }, (): AuditEvent => {
@@ -46,10 +45,10 @@ function batch(size: number): string {
     end,
   );
   end = made.end;
-  return encodeFromAgent({ t: "events", last: end.n, lines: made.lines.join("\n") });
+  return Buffer.from(made.lines.join("\n"));
 }
 
-async function measure(size: number, take: (lines: string) => Promise<unknown>): Promise<string> {
+async function measure(size: number, take: (lines: Uint8Array) => Promise<unknown>): Promise<string> {
   const turns: number[] = [];
   /** The longest turn while one batch was under way. */
   const stalls: number[] = [];
@@ -61,16 +60,14 @@ async function measure(size: number, take: (lines: string) => Promise<unknown>):
     [last, lastWaited] = [now, all];
     if (on) setImmediate(turn);
   };
-  const texts = Array.from({ length: BATCHES }, () => batch(size));
-  await take((texts[0] ?? "").replace(/^.*\n/, "")); // warm
+  const messages = Array.from({ length: BATCHES }, () => batch(size));
+  await take(messages[0] ?? Buffer.alloc(0)); // warm
   const began = performance.now();
   [last, lastWaited] = [performance.now(), waited()];
   setImmediate(turn);
-  for (const text of texts.slice(1)) {
+  for (const message of messages.slice(1)) {
     await Bun.sleep(1);
-    const message = parseFromAgent(text);
-    if (message?.t !== "events") throw new Error("no batch");
-    await take(message.lines);
+    await take(message);
     await Bun.sleep(1);
     stalls.push(Math.max(...turns.splice(0)));
   }
@@ -92,7 +89,7 @@ for (const size of [10, 100, 200, 500]) {
       const store = await openStore(join(dir, "db"));
       const agent = await prepare(store);
       console.log(
-        `${size} events, ${where}: ${await measure(size, (lines) => ingest(store, agent, lines.split("\n"), 0))}`,
+        `${size} events, ${where}: ${await measure(size, (lines) => ingest(store, agent, new TextDecoder().decode(lines).split("\n"), 0))}`,
       );
       await store.destroy();
     } else {

@@ -58,6 +58,7 @@ export class Control {
     this.#shipping = new Shipping({
       ...{ spool, key, log, up: () => this.up },
       send: (message) => this.send(message),
+      ship: (lines) => this.#connection?.send(lines),
     });
   }
 
@@ -173,7 +174,7 @@ export class Control {
         });
         return false;
       case "events.stored":
-        this.#shipping.stored(message.last);
+        if (!this.#shipping.stored(message.bytes)) connection.close("the proxy acknowledged what it was not sent");
         return false;
       case "challenge":
       case "refused":

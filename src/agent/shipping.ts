@@ -15,22 +15,35 @@ export interface ShippingOptions {
   /** Whether the proxy is there. */
   up(): boolean;
   send(message: FromAgent): void;
+  /** A batch of events. What it is given it has until it returns. */
+  ship(lines: Buffer): void;
 }
+
+const LF = 0x0a;
 
 /** Events that come within that time travel together, and are one commit: each takes its time, however few they are. */
 const BATCH_DELAY_MS = 100;
 /** What was stored is signed within that time, all of it at once. */
 const HEAD_DELAY_MS = 1_000;
 
+interface Batch {
+  /** Spool sequence of its last event. */
+  last: number;
+  bytes: number;
+  /** Its last line. */
+  line: string;
+}
+
 export class Shipping {
   readonly #options: ShippingOptions;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #headTimer: ReturnType<typeof setTimeout> | undefined;
-  #underWay = false;
-  /** The batch under way, and the last one that the proxy has stored. */
-  #sent: string | undefined;
+  #underWay: Batch | undefined;
+  /** The last line that the proxy has stored. */
   #stored: string | undefined;
   #allStored: PromiseWithResolvers<void> | undefined;
+  /** Batches are read into it: new memory for each would cost more than the reading. */
+  #memory: Buffer | undefined;
 
   constructor(options: ShippingOptions) {
     this.#options = options;
@@ -39,18 +52,22 @@ export class Shipping {
 
   /** There is a new connection: what is not known to be stored goes once more. */
   begin(): void {
-    this.#underWay = false;
+    this.#underWay = undefined;
     this.#ship();
   }
 
-  /** The proxy has stored everything up to that sequence number. */
-  stored(last: number): void {
-    this.#options.spool.ack(last);
-    this.#underWay = false;
-    this.#stored = this.#sent;
+  /** The proxy has stored so many bytes of events, which is the batch under way. False: it is not. */
+  stored(bytes: number): boolean {
+    const batch = this.#underWay;
+    if (batch?.bytes !== bytes) return false;
+    this.#options.spool.ack(batch.last);
+    this.#underWay = undefined;
+    this.#stored = batch.line;
     this.#headTimer ??= setTimeout(() => void this.#sendHead(false), HEAD_DELAY_MS);
-    if (this.#allStored !== undefined) this.#ship();
-    else if (this.#options.spool.pending > 0) this.#shipSoon();
+    const { pending } = this.#options.spool;
+    if (pending >= MAX_BATCH_EVENTS || this.#allStored !== undefined) this.#ship();
+    else if (pending > 0) this.#shipSoon();
+    return true;
   }
 
   /** The last events were appended: resolves when the proxy stored what is in the spool, or after `ms`. */
@@ -70,27 +87,26 @@ export class Shipping {
     clearTimeout(this.#headTimer);
   }
 
-  /** At once where a whole batch waits; else with what comes meanwhile. */
+  /** With what comes meanwhile. */
   #shipSoon(): void {
-    if (this.#underWay) return;
-    if (this.#options.spool.pending >= MAX_BATCH_EVENTS) this.#ship();
-    else this.#timer ??= setTimeout(() => this.#ship(), BATCH_DELAY_MS);
+    if (this.#underWay === undefined) this.#timer ??= setTimeout(() => this.#ship(), BATCH_DELAY_MS);
   }
 
   /** One batch at a time: the next goes when the proxy stored this one, so a slow disk there slows nobody's calls. */
   #ship(): void {
-    const { spool, up, send } = this.#options;
+    const { spool, up, ship } = this.#options;
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (this.#underWay || !up()) return;
-    const { first, count, lines } = spool.next(MAX_BATCH_EVENTS, MAX_BATCH);
+    if (this.#underWay !== undefined || !up()) return;
+    this.#memory ??= Buffer.allocUnsafeSlow(MAX_BATCH);
+    const { first, count, lines } = spool.next(MAX_BATCH_EVENTS, MAX_BATCH, undefined, this.#memory);
     if (count === 0) {
       this.#allStored?.resolve();
       return;
     }
-    this.#underWay = true;
-    this.#sent = lines;
-    send({ t: "events", last: first + count - 1, lines });
+    const line = lines.toString("utf8", lines.lastIndexOf(LF) + 1);
+    this.#underWay = { last: first + count - 1, bytes: lines.length, line };
+    ship(lines);
   }
 
   /** `final`: nothing will be appended any more. One that is lost on the way is made good by the next. */
@@ -98,7 +114,7 @@ export class Shipping {
     const { key, log, send } = this.#options;
     clearTimeout(this.#headTimer);
     this.#headTimer = undefined;
-    const end = this.#stored === undefined ? undefined : endAt(this.#stored.slice(this.#stored.lastIndexOf("\n") + 1));
+    const end = this.#stored === undefined ? undefined : endAt(this.#stored);
     if (end === undefined) return;
     try {
       send({ t: "events.head", head: await signHead({ ...end, final }, key) });

@@ -18,6 +18,7 @@ const SUFFIX = ".jsonl";
 const NEWLINE = 0x0a;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
+const NOTHING = Buffer.alloc(0);
 
 /** `00000000000000000042.jsonl`: sorts by sequence number. */
 export const segmentName = (first: number): string => `${String(first).padStart(20, "0")}${SUFFIX}`;
@@ -114,8 +115,11 @@ export class Segment {
     }
   }
 
-  /** Lines from sequence number `from` on, up to `maxItems` and, but for the first, `maxBytes`; ends before a hole. */
-  read(from: number, maxItems: number, maxBytes: number): { count: number; lines: string } {
+  /**
+   * Lines from sequence number `from` on, up to `maxItems` and, but for the first, `maxBytes`; ends before a hole. They are read
+   * into `into`, where that is given and large enough.
+   */
+  read(from: number, maxItems: number, maxBytes: number, into?: Buffer): { count: number; lines: Buffer } {
     const start = this.#offset(from);
     let count = 0;
     let end = start;
@@ -125,12 +129,13 @@ export class Segment {
       end = next;
       count += 1;
     }
-    if (count === 0) return { count, lines: "" };
-    const bytes = Buffer.allocUnsafe(end - start);
-    if (readSync(this.#fd, bytes, 0, bytes.byteLength, start) !== bytes.byteLength) {
+    if (count === 0) return { count, lines: NOTHING };
+    const length = end - start;
+    const bytes = into !== undefined && into.length >= length ? into : Buffer.allocUnsafe(length);
+    if (readSync(this.#fd, bytes, 0, length, start) !== length) {
       throw new Error(`${this.path} is shorter than what was written to it`);
     }
-    return { count, lines: bytes.toString("utf8", 0, bytes.byteLength - 1) };
+    return { count, lines: bytes.subarray(0, length - 1) };
   }
 
   /** Offset of the line with this sequence number. */

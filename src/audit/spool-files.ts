@@ -27,9 +27,11 @@ export interface Batch {
   first: number;
   /** 0 when nothing waits. */
   count: number;
-  /** Each event's JSON, as it stands in the file, with line feeds between them. */
-  lines: string;
+  /** Each event's JSON, as it stands in the file, with line feeds between them; UTF-8. */
+  lines: Buffer;
 }
+
+const NOTHING = Buffer.alloc(0);
 
 export class SpoolFiles {
   readonly #directory: string;
@@ -97,16 +99,19 @@ export class SpoolFiles {
     if (sync !== "always") this.#syncLater(sync);
   }
 
-  /** From sequence number `from` on: at most `maxItems` events, at least one if there is one, of about `maxBytes` together. */
-  read(from: number, maxItems: number, maxBytes: number): Batch {
+  /**
+   * From sequence number `from` on: at most `maxItems` events, at least one if there is one, of about `maxBytes` together; in
+   * `into`, where they fit.
+   */
+  read(from: number, maxItems: number, maxBytes: number, into?: Buffer): Batch {
     let first = from;
-    if (this.#closed) return { first, count: 0, lines: "" };
+    if (this.#closed) return { first, count: 0, lines: NOTHING };
     for (const segment of this.#segments) {
       first = Math.max(first, segment.first);
       while (segment.holes.has(first)) first += 1;
-      if (first <= segment.last) return { first, ...segment.read(first, Math.max(1, maxItems), maxBytes) };
+      if (first <= segment.last) return { first, ...segment.read(first, Math.max(1, maxItems), maxBytes, into) };
     }
-    return { first, count: 0, lines: "" };
+    return { first, count: 0, lines: NOTHING };
   }
 
   /** Everything up to and including `seq` is never read again. Repeated and late calls do nothing. */

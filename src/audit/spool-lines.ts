@@ -28,7 +28,7 @@ export function encodeLines(events: readonly AuditEvent[], from: ChainEnd): Enco
 export function soundFrom(segment: Segment, seq: number, step: 1 | -1, least = segment.first): ChainEnd | undefined {
   for (let at = seq; at >= least && at <= segment.last; at += step) {
     const { count, lines } = segment.read(at, 1, 0);
-    const end = count === 0 ? undefined : endAt(lines);
+    const end = count === 0 ? undefined : endAt(lines.toString());
     if (end !== undefined) return end;
   }
   return undefined;

@@ -167,12 +167,12 @@ export class Spool {
   /**
    * What comes after sequence number `after` (the last acknowledged unless told): at most `maxItems` events, at least one if
    * there is one, of about `maxBytes` together. Asking again gives the same; a shipper with several batches under way passes
-   * the last number that it has sent, and begins anew when it reconnects.
+   * the last number that it has sent, and begins anew when it reconnects. `into`: memory for them, where they fit.
    */
-  next(maxItems: number, maxBytes: number, after = this.#files.acked): Batch {
+  next(maxItems: number, maxBytes: number, after = this.#files.acked, into?: Buffer): Batch {
     const { acked } = this.#files;
     try {
-      const batch = this.#files.read(Math.max(after, acked) + 1, maxItems, maxBytes);
+      const batch = this.#files.read(Math.max(after, acked) + 1, maxItems, maxBytes, into);
       if (batch.count === 0 && after === acked) this.#files.ack(this.#files.last); // only spoilt lines were left, if any
       return batch;
     } catch (cause) {

@@ -1,6 +1,10 @@
-/** What an agent says to its proxy on its control connection. */
+/**
+ * What an agent says to its proxy on its control connection. A binary message is audit events as they stand in the agent's spool
+ * (UTF-8, with line feeds between them), answered by `events.stored`: they are the bulk of what an agent says, and neither end
+ * takes them apart, or makes characters of them, where it relays.
+ */
 import * as v from "valibot";
-import { MAX_TEXT, parseMessage, proof, sessionId, short, text } from "./protocol.ts";
+import { parseMessage, proof, sessionId, short, text } from "./protocol.ts";
 
 /** Of one agent. */
 export const MAX_APPS = 1000;
@@ -60,16 +64,6 @@ const sessionEnded = v.object({
   reason: text,
   ok: v.boolean(),
 });
-const eventBatch = v.object({
-  t: v.literal("events"),
-  /** Spool sequence of the last event. */
-  last: v.number(),
-});
-/**
- * Events as they stand in the agent's spool: their lines come behind the message itself. They are the bulk of what an agent
- * says, and neither end takes them apart where it relays.
- */
-export type EventBatch = v.InferOutput<typeof eventBatch> & { lines: string };
 /** The agent's signature over a chain as far as the proxy has stored it (`audit/head.ts`). */
 const chainHead = v.object({ t: v.literal("events.head"), head: v.pipe(v.string(), v.maxLength(2048)) });
 /** How the apps' servers do: all of them, whenever one has changed. */
@@ -141,17 +135,8 @@ const fromAgent = v.variant("t", [
   toolPins,
   pong,
 ]);
-export type FromAgent = v.InferOutput<typeof fromAgent> | EventBatch;
+export type FromAgent = v.InferOutput<typeof fromAgent>;
 
-export function encodeFromAgent(message: FromAgent): string {
-  if (message.t !== "events") return JSON.stringify(message);
-  const { lines, ...head } = message;
-  return `${JSON.stringify(head)}\n${lines}`;
-}
+export const encodeFromAgent = (message: FromAgent): string => JSON.stringify(message);
 
-export function parseFromAgent(message: string): FromAgent | undefined {
-  const end = message.startsWith('{"t":"events",') ? message.indexOf("\n") : -1;
-  if (end === -1) return parseMessage(fromAgent, message);
-  const head = message.length > MAX_TEXT ? undefined : parseMessage(eventBatch, message.slice(0, end));
-  return head && { ...head, lines: message.slice(end + 1) };
-}
+export const parseFromAgent = (message: string): FromAgent | undefined => parseMessage(fromAgent, message);

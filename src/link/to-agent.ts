@@ -53,7 +53,8 @@ const sessionPolicy = v.object({
 const sessionEnd = v.object({ t: v.literal("session.end"), sid: sessionId, reason: text });
 /** Follows `welcome`, after a `session.policy` or `session.end` for each session that the agent runs: it is up to date. */
 const synced = v.object({ t: v.literal("synced") });
-const eventsStored = v.object({ t: v.literal("events.stored"), last: v.number() });
+/** The batch under way is: its bytes, all of them. */
+const eventsStored = v.object({ t: v.literal("events.stored"), bytes: v.number() });
 /** Definitions that an admin has approved. */
 const toolsApproved = v.object({
   t: v.literal("tools.approved"),

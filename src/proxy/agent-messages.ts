@@ -26,6 +26,18 @@ export interface AgentMessagesOptions {
 }
 
 /** Rejects where the store fails: then nothing was acknowledged. */
+export async function takeEvents(
+  { log, now, ingest }: AgentMessagesOptions,
+  agent: ConnectedAgent,
+  lines: Buffer,
+): Promise<void> {
+  const bytes = lines.length; // before they are given away
+  const { invalid } = await ingest(agent.id, lines, now());
+  if (invalid > 0) log.warn("agent.invalid_events", { agent: agent.name, count: invalid });
+  agent.send({ t: "events.stored", bytes });
+}
+
+/** Rejects where the store fails. */
 export async function takeMessage(
   options: AgentMessagesOptions & { resources: AppResources },
   agent: ConnectedAgent,
@@ -34,12 +46,6 @@ export async function takeMessage(
   const { store, log, now, resources } = options;
   const { id, name } = agent;
   switch (message.t) {
-    case "events": {
-      const { invalid } = await options.ingest(id, message.lines, now());
-      if (invalid > 0) log.warn("agent.invalid_events", { agent: name, count: invalid });
-      agent.send({ t: "events.stored", last: message.last });
-      break;
-    }
     case "events.head":
       await keepHead(store, id, message.head).catch((error: unknown) =>
         log.error("agent.head_refused", { agent: name, error: Failure.from(error).message }),

@@ -7,7 +7,7 @@ import { type Lock, locked, lockOn } from "../rbac/lock.ts";
 import { touchAgent } from "../store/agents.ts";
 import { enrolApps } from "../store/apps.ts";
 import { type HelloOptions, takeHello } from "./agent-hello.ts";
-import { type AgentMessagesOptions, takeMessage } from "./agent-messages.ts";
+import { type AgentMessagesOptions, takeEvents, takeMessage } from "./agent-messages.ts";
 import { AppResources, type Takes } from "./app-resources.ts";
 import { ConnectedAgent, takesOf } from "./connected-agent.ts";
 import type { Endpoint, Socket } from "./socket.ts";
@@ -137,26 +137,35 @@ export class Agents implements Endpoint {
   }
 
   onText(socket: Socket, text: string): void {
-    const connected = this.#bySocket.get(socket);
-    // What is not taken is not acknowledged, and comes again.
-    if (connected === undefined || this.#settling) return;
-    connected.heard();
-    const { log } = this.#options;
+    const connected = this.#heard(socket);
+    if (connected === undefined) return;
     const message = parseFromAgent(text);
-    if (message === undefined) {
-      log.warn("agent.unknown_message", { agent: connected.name });
-      return;
+    if (message === undefined) this.#options.log.warn("agent.unknown_message", { agent: connected.name });
+    else if (message.t !== "pong")
+      this.#take(connected, () => takeMessage(this.#options, connected, message), text.length);
+  }
+
+  onBytes(socket: Socket, bytes: Buffer): void {
+    const connected = this.#heard(socket);
+    if (connected !== undefined) {
+      this.#take(connected, () => takeEvents(this.#options, connected, bytes), bytes.length);
     }
-    if (message.t === "pong") return;
-    connected.inOrder(
-      () => takeMessage(this.#options, connected, message),
-      (failure) => {
-        // The store failed: nothing was acknowledged, so the agent sends it again on a new connection.
-        log.error("agent.message_failed", { agent: connected.name, error: failure.message });
-        connected.close("the proxy could not store it");
-      },
-      text.length,
-    );
+  }
+
+  /** Undefined: what is not taken is not acknowledged, and comes again. */
+  #heard(socket: Socket): ConnectedAgent | undefined {
+    const connected = this.#settling ? undefined : this.#bySocket.get(socket);
+    connected?.heard();
+    return connected;
+  }
+
+  #take(connected: ConnectedAgent, work: () => Promise<void>, size: number): void {
+    const onFailed = (failure: Failure) => {
+      // The store failed: nothing was acknowledged, so the agent sends it again on a new connection.
+      this.#options.log.error("agent.message_failed", { agent: connected.name, error: failure.message });
+      connected.close("the proxy could not store it");
+    };
+    connected.inOrder(work, onFailed, size);
   }
 
   onClose(socket: Socket): void {

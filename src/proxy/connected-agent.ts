@@ -8,7 +8,7 @@ import type { Socket } from "./socket.ts";
 
 /** How long an agent on which an app's servers failed is not the first to get its sessions, where there is another. */
 const FAILING_MS = 30_000;
-/** Of its messages that wait for those before them, characters: what a thousand apps say at once is less. */
+/** Of its messages that wait for those before them, bytes (of text: characters): what a thousand apps say at once is less. */
 const MAX_WAITING = 64 * 1024 * 1024;
 
 export class ConnectedAgent {
@@ -18,7 +18,7 @@ export class ConnectedAgent {
   readonly #heartbeat: ReturnType<typeof setInterval>;
   /** Its messages are taken in order, one at a time: a batch of events is stored before the next is looked at. */
   #work: Promise<void> = Promise.resolve();
-  /** Characters of those that wait; infinite once there were too many. */
+  /** Bytes of those that wait; infinite once there were too many. */
   #waiting = 0;
   #lastHeard = performance.now();
   /** By app, as it last told. */
@@ -62,7 +62,7 @@ export class ConnectedAgent {
   }
 
   /**
-   * When what was taken before is done. `size`: characters of the message that it is about. One that says more than is dealt
+   * When what was taken before is done. `size`: of the message that it is about. One that says more than is dealt
    * with loses its connection, and what waits is dropped: none of it was acknowledged.
    */
   inOrder(work: () => Promise<void>, onFailed: (failure: Failure) => void, size = 0): void {

@@ -13,6 +13,8 @@ export interface Endpoint {
   /** The first text message: the answer to the challenge. What it throws, the other side is told, and the socket closes. */
   onAnswer(socket: Socket, text: string): Promise<void>;
   onText(socket: Socket, text: string): void;
+  /** A binary message of a connection that is not joined to another. What it is given is its own. */
+  onBytes?(socket: Socket, bytes: Buffer): void;
   onClose(socket: Socket): void;
 }
 
@@ -85,7 +87,8 @@ export class Socket {
   onMessage(message: string | Buffer): void {
     if (typeof message !== "string") {
       // Once joined, a relay: no reading, no queue of our own. What is in flight is bounded by the link's window.
-      this.peer?.sendFrame(message);
+      if (this.peer !== undefined) this.peer.sendFrame(message);
+      else if (this.#state === "open") this.#endpoint.onBytes?.(this, message);
       this.#endpoint.tally.frames += 1;
       this.#endpoint.tally.bytes += message.length;
       return;

@@ -19,12 +19,15 @@ const JOBS = {
 /** Throws `Failure("invalid")` on more than a batch. */
 async function ingestLines(
   store: Store,
-  { agentId, lines, now }: { agentId: string; lines: string; now: number },
+  { agentId, lines, now }: { agentId: string; lines: Uint8Array; now: number },
 ): Promise<Ingested> {
-  const items = lines.split("\n", MAX_BATCH_EVENTS + 1);
+  // What is no UTF-8 is not as it was written, and breaks its chain: for `audit verify` to say.
+  const items = UTF8.decode(lines).split("\n", MAX_BATCH_EVENTS + 1);
   if (items.length > MAX_BATCH_EVENTS) throw new Failure("invalid", `more than ${MAX_BATCH_EVENTS} events in a batch`);
   return ingest(store, agentId, items, now);
 }
+
+const UTF8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 export type JobName = keyof typeof JOBS;
 type Given<N extends JobName> = Parameters<(typeof JOBS)[N]>[1];

@@ -38,8 +38,8 @@ export interface StoreThread {
   store: Store;
   /** Resolves when what the job wrote is on the disk. */
   run: RunJob;
-  /** `ingest` of `audit/ingest.ts`, of lines with line feeds between them. */
-  ingest(agentId: string, lines: string, now: number): Promise<Ingested>;
+  /** `ingest` of `audit/ingest.ts`, of lines with line feeds between them. They go to the thread: nothing is left of them here. */
+  ingest(agentId: string, lines: Uint8Array, now: number): Promise<Ingested>;
   /** Resolves once the thread has done what it was asked before: it is alive. */
   alive(): Promise<unknown>;
   /** Rejects when the thread died; what was under way is rejected too. */
@@ -57,15 +57,22 @@ export async function openStoreThread(path: string): Promise<StoreThread> {
   }
   const store = new Kysely<Tables>({ dialect: dialect(thread) });
   // the one connection is held meanwhile: no transaction of the main thread's is open around it
-  const run = ((name, given) => store.connection().execute(() => thread.ask({ t: "job", name, given }))) as RunJob;
+  const job = (name: JobName, given: unknown, own: ArrayBufferLike[] = []) =>
+    store.connection().execute(() => thread.ask({ t: "job", name, given }, own));
   return {
     store,
-    run,
-    ingest: (agentId, lines, now) => run("ingest", { agentId, lines, now }),
+    run: job as RunJob,
+    ingest(agentId, given, now) {
+      const lines = alone(given);
+      return job("ingest", { agentId, lines, now }, [lines.buffer]) as ReturnType<StoreThread["ingest"]>;
+    },
     alive: () => thread.ask({ t: "ping" }),
     failed: thread.failed,
   };
 }
+
+/** With memory of their own: what lies in a pool can't be given away. */
+const alone = (bytes: Uint8Array): Uint8Array => (bytes.buffer.byteLength === bytes.byteLength ? bytes : bytes.slice());
 
 /** In a compiled binary the bundles lie as the sources do, and this file is in main's. */
 function workerUrl(): URL {
@@ -105,12 +112,13 @@ class Thread {
     };
   }
 
-  ask(message: Unsent): Promise<unknown> {
+  /** `own`: what goes to the thread instead of being copied. */
+  ask(message: Unsent, own: ArrayBufferLike[] = []): Promise<unknown> {
     if (this.#dead !== undefined) return Promise.reject(this.#dead);
     const id = this.#next++;
     const waiting = Promise.withResolvers<unknown>();
     this.#waiting.set(id, waiting);
-    this.#worker.postMessage({ ...message, id } satisfies ToStoreThread);
+    this.#worker.postMessage({ ...message, id } satisfies ToStoreThread, own as ArrayBuffer[]);
     return waiting.promise;
   }
 

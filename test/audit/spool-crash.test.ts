@@ -22,9 +22,12 @@ function shipped(spool: Spool, maxItems: number): { seq: number; uid: string }[]
   while (true) {
     const { first, count, lines } = spool.next(maxItems, 2000, after);
     if (count === 0) return all;
-    lines.split("\n").forEach((item, i) => {
-      all.push({ seq: first + i, uid: (JSON.parse(item) as AuditEvent).uid });
-    });
+    lines
+      .toString()
+      .split("\n")
+      .forEach((item, i) => {
+        all.push({ seq: first + i, uid: (JSON.parse(item) as AuditEvent).uid });
+      });
     after = first + count - 1;
   }
 }

@@ -36,7 +36,7 @@ const segments = () =>
 /** The batch with its lines one by one. */
 function next(spool: Spool, ...asked: Parameters<Spool["next"]>): { first: number; items: string[] } {
   const { first, count, lines } = spool.next(...asked);
-  const items = count === 0 ? [] : lines.split("\n");
+  const items = count === 0 ? [] : lines.toString().split("\n");
   expect(items).toHaveLength(count);
   return { first, items };
 }

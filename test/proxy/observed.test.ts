@@ -18,7 +18,10 @@ beforeAll(async () => {
   const lines: string[] = [];
   const log = createLog({ format: "json", write: (line) => void lines.push(line) });
   store = await openStore(":memory:");
-  const ingest = async (_: string, lines: string) => ({ stored: lines.split("\n").length - 1, invalid: 1 });
+  const ingest = async (_: string, lines: Uint8Array) => ({
+    stored: lines.toString().split("\n").length - 1,
+    invalid: 1,
+  });
   observed = await observeProxy({ ingest, log, env: {} });
   const relay = {
     clients: endpoint,
@@ -54,7 +57,7 @@ const readyz = async () => {
 };
 
 test("batches of audit events are timed, and their events counted", async () => {
-  expect(await observed.ingest("agent", "a\nb\nc", 0)).toEqual({ stored: 2, invalid: 1 });
+  expect(await observed.ingest("agent", Buffer.from("a\nb\nc"), 0)).toEqual({ stored: 2, invalid: 1 });
   expect(await lines()).toEqual(
     expect.arrayContaining([
       "mcpgate_proxy_store_batch_seconds_count 1",

@@ -57,7 +57,7 @@ test("batches of events go in between the main thread's transactions, whole", as
     agent.end = end;
     return lines;
   });
-  const stored = batches.map((lines) => thread.ingest(agent.id, lines.join("\n"), log.now));
+  const stored = batches.map((lines) => thread.ingest(agent.id, new TextEncoder().encode(lines.join("\n")), log.now));
   const own = Array.from({ length: 20 }, () => log.own(1));
   const results = await Promise.all(stored);
   await Promise.all(own);

@@ -7,7 +7,7 @@ import type { GateObserver } from "../gate/state.ts";
 import type { Connection } from "../link/dial.ts";
 import { parseMessage } from "../link/protocol.ts";
 import { MAX_TRACE, type TraceHint, trace } from "../link/trace-messages.ts";
-import { idKey, type Request, type Response } from "../mcp/message.ts";
+import type { Id, Request, Response } from "../mcp/message.ts";
 import { agreedRevision, callAttributes, contextOf, faultOf, spanName } from "../observe/call-attributes.ts";
 import type { Span, Tracer } from "../observe/span.ts";
 import { CLIENT_REQUESTS } from "../rbac/defaults.ts";
@@ -34,7 +34,7 @@ const MAX_ANNOUNCED = 1024;
 export class CallSpans implements GateObserver {
   readonly #options: CallSpansOptions;
   /** `at`: milliseconds since the epoch. */
-  readonly #announced = new Map<string, { hint: TraceHint; at: number }>();
+  readonly #announced = new Map<Id, { hint: TraceHint; at: number }>();
   /** By the uid of the request's event. */
   readonly #open = new Map<string, Open>();
   #connection: Connection | undefined;
@@ -49,13 +49,13 @@ export class CallSpans implements GateObserver {
     this.#connection = from;
     const hint = text.length > MAX_TRACE ? undefined : parseMessage(trace, text);
     if (hint === undefined || this.#announced.size >= MAX_ANNOUNCED) return;
-    this.#announced.set(idKey(hint.id), { hint, at: Date.now() });
+    this.#announced.set(hint.id, { hint, at: Date.now() });
   }
 
   onRequest(request: Request, { uid, success }: EventDraft): void {
     const { id, method } = request;
-    const announced = this.#announced.get(idKey(id));
-    this.#announced.delete(idKey(id));
+    const announced = this.#announced.get(id);
+    this.#announced.delete(id);
     // A subscription is open for as long as there is a client: it is no call.
     if (uid === undefined || method === "subscriptions/listen") return;
     const { tracer, sid, app } = this.#options;

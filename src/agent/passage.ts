@@ -216,7 +216,8 @@ export class Passage {
       this.#progress.toServer(bytes, now);
     }
     if (step.toServer.length > 0) this.#server.write(joinLines(step.toServer));
-    for (const bytes of step.toClient) this.#link.write(this.#withoutSecrets(bytes));
+    if (step.toClient.length > 0)
+      this.#link.write(joinLines(step.toClient.map((bytes) => this.#withoutSecrets(bytes))));
     if (this.#idle !== undefined && this.openRequests === 0) this.#idle.resolve();
     if (this.#drained !== undefined && this.openCalls === 0) this.#drained.resolve();
   }

@@ -1,8 +1,8 @@
 /** What is seen of one session from outside: counted, timed and traced. It changes nothing about it. */
-import type { EventDraft } from "../event.ts";
+import type { EventDraft, Outcome } from "../event.ts";
 import type { GateObserver } from "../gate/state.ts";
 import type { Connection } from "../link/dial.ts";
-import type { Cell } from "../observe/metrics.ts";
+import type { Buckets, Cell } from "../observe/metrics.ts";
 import { CLIENT_REQUESTS } from "../rbac/defaults.ts";
 import type { CallSpans } from "./call-spans.ts";
 import type { AgentCounts } from "./metrics.ts";
@@ -13,6 +13,8 @@ export class SessionWatch {
   readonly #spans: CallSpans | undefined;
   readonly #fromClient: Cell;
   readonly #fromServer: Cell;
+  /** The series of this app's calls by method: to look them up takes longer than to count. */
+  readonly #ofMethod = new Map<string, { seconds: Buckets; calls: Partial<Record<Outcome, Cell>> }>();
   #joined = false;
 
   constructor(app: string, counts: AgentCounts, spans: CallSpans | undefined) {
@@ -66,8 +68,12 @@ export class SessionWatch {
     this.#spans?.close();
   }
 
-  #onCall(method: string, outcome: string, ms: number): void {
-    this.#counts.calls.of(this.#app, method, outcome).value += 1;
-    this.#counts.seconds.observe(ms / 1000, this.#app, method);
+  #onCall(method: string, outcome: Outcome, ms: number): void {
+    const { calls, seconds } = this.#counts;
+    const known = this.#ofMethod.get(method) ?? { seconds: seconds.of(this.#app, method), calls: {} };
+    this.#ofMethod.set(method, known);
+    known.calls[outcome] ??= calls.of(this.#app, method, outcome);
+    known.calls[outcome].value += 1;
+    known.seconds.observe(ms / 1000);
   }
 }

@@ -249,14 +249,18 @@ export class Sessions {
     }
   }
 
+  /** The drafts become the events. */
   #record(drafts: EventDraft[]): void {
     const time = new Date().toISOString();
     const agent = this.#o.identity.name;
-    this.#o.spool.append(
-      drafts.map(
-        (draft): AuditEvent => ({ ...draft, uid: draft.uid ?? newUid(), time, v: AUDIT_SCHEMA_VERSION, agent }),
-      ),
-    );
+    const events = drafts as AuditEvent[];
+    for (const event of events) {
+      event.uid ??= newUid();
+      event.time = time;
+      event.v = AUDIT_SCHEMA_VERSION;
+      event.agent = agent;
+    }
+    this.#o.spool.append(events);
   }
 }
 

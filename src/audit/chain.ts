@@ -27,9 +27,9 @@ export interface ChainLines {
   end: ChainEnd;
 }
 
-/** One event as a line. Its place comes last. */
+/** One event as a line. Its place comes last; `chain` is the chain's id as JSON. */
 export function chainLine(draft: AuditEvent, { chain, n, prev }: { chain: string; n: number; prev: string }): string {
-  return `${JSON.stringify(draft).slice(0, -1)},"chain":${JSON.stringify(chain)},"n":${n},"prev":"${prev}"}`;
+  return `${JSON.stringify(draft).slice(0, -1)},"chain":${chain},"n":${n},"prev":"${prev}"}`;
 }
 
 /** Events as the next lines of a chain, and where it then ends. Changes nothing. */
@@ -37,9 +37,10 @@ export function chainLines(drafts: readonly AuditEvent[], from: ChainEnd): Chain
   const lines: string[] = [];
   const events: AuditEvent[] = [];
   let { n, hash } = from;
+  const chain = JSON.stringify(from.chain);
   for (const draft of drafts) {
     n += 1;
-    const line = chainLine(draft, { chain: from.chain, n, prev: hash });
+    const line = chainLine(draft, { chain, n, prev: hash });
     events.push({ ...draft, chain: from.chain, n, prev: hash });
     hash = hashLine(line);
     lines.push(line);

@@ -32,8 +32,8 @@ export const REDACT_LIMITS: Readonly<RedactLimits> = {
  * - Arguments that are no object become `{_value: …}`; text that is no JSON `{_invalid: true, size, sha256}`.
  * Never throws; linear in the size of `json`.
  */
-export function redactArguments(json: Uint8Array, limits: Partial<RedactLimits> = {}): Record<string, unknown> {
-  const bounds = { ...REDACT_LIMITS, ...limits };
+export function redactArguments(json: Uint8Array, limits?: Partial<RedactLimits>): Record<string, unknown> {
+  const bounds = limits === undefined ? REDACT_LIMITS : { ...REDACT_LIMITS, ...limits };
   const cut = json.byteLength > bounds.maxBytes;
   try {
     const preview = !cut || json.byteLength <= bounds.previewMaxBytes ? redacted(json, bounds, cut) : {};
@@ -90,25 +90,36 @@ function visitArray(value: unknown[], bounds: Bounds): unknown[] {
 }
 
 function visitObject(value: Record<string, unknown>, bounds: Bounds): Record<string, unknown> {
-  const members: [string, unknown][] = [];
+  const copy: Record<string, unknown> = {};
   const named = namesSecret(value);
-  const entries = Object.entries(value);
-  for (const [key, item] of entries) {
+  const keys = Object.keys(value);
+  let shown = 0;
+  for (const key of keys) {
     if (isSpent(bounds)) {
-      members.push(["_more", entries.length - members.length]);
+      define(copy, "_more", keys.length - shown);
       break;
     }
+    const item = value[key];
     const secret = hasSecretName(key, item) || (named && key.toLowerCase() === "value" && isKept(item));
-    members.push([clip(key, bounds.budget), secret ? REDACTED : visit(item, bounds)]);
+    define(copy, clip(key, bounds.budget), secret ? REDACTED : visit(item, bounds));
+    shown += 1;
   }
-  return Object.fromEntries(members); // defines members: a key `__proto__` stays a key
+  return copy;
+}
+
+/** A key `__proto__` stays a key. */
+function define(object: Record<string, unknown>, key: string, value: unknown): void {
+  if (key !== "__proto__") object[key] = value;
+  else Object.defineProperty(object, key, { value, enumerable: true, configurable: true, writable: true });
 }
 
 /** `{"name": "Authorization", "value": "…"}`, as lists of headers and of environment variables spell it. */
 function namesSecret(value: Record<string, unknown>): boolean {
   const { name, key, header } = value;
-  return [name, key, header].some((label) => typeof label === "string" && hasSecretName(label, ""));
+  return isSecretLabel(name) || isSecretLabel(key) || isSecretLabel(header);
 }
+
+const isSecretLabel = (label: unknown): boolean => typeof label === "string" && hasSecretName(label, "");
 
 const isKept = (value: unknown): boolean => value !== null && typeof value !== "boolean";
 

@@ -31,8 +31,28 @@ const SECRET_NAME = new RegExp(`${WITHIN.join("|")}|^(?:${WHOLE.join("|")})$`);
 /** Whether a member's value is to be hidden. `null`, `true` and `false` tell nothing and stay. */
 export function hasSecretName(name: string, value: unknown): boolean {
   if (value === null || typeof value === "boolean") return false;
+  const kind = name.length <= MAX_SEEN_NAME ? (seen.get(name) ?? see(name)) : kindOf(name);
+  return kind === "secret" || (kind === "count" && typeof value !== "number");
+}
+
+/** `count`: a secret's, unless it is a number's. */
+type NameKind = "plain" | "secret" | "count";
+
+function kindOf(name: string): NameKind {
   const plain = name.toLowerCase().replace(/[^a-z0-9]/g, "");
-  return SECRET_NAME.test(plain) && !(typeof value === "number" && COUNT.test(plain));
+  if (!SECRET_NAME.test(plain)) return "plain";
+  return COUNT.test(plain) ? "count" : "secret";
+}
+
+/** The same few names come again and again. */
+const seen = new Map<string, NameKind>();
+const [MAX_SEEN, MAX_SEEN_NAME] = [1024, 64];
+
+function see(name: string): NameKind {
+  const kind = kindOf(name);
+  if (seen.size >= MAX_SEEN) seen.clear();
+  seen.set(name, kind);
+  return kind;
 }
 
 // Each begins at a place that the one before can't reach again, and has bounds: linear whatever the text.

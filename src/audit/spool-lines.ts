@@ -14,9 +14,10 @@ export function encodeLines(events: readonly AuditEvent[], from: ChainEnd): Enco
   const lengths: number[] = [];
   let text = "";
   let { n, hash } = from;
+  const chain = JSON.stringify(from.chain);
   for (const event of events) {
     n += 1;
-    const line = chainLine(event, { chain: from.chain, n, prev: hash });
+    const line = chainLine(event, { chain, n, prev: hash });
     hash = hashLine(line);
     lengths.push(Buffer.byteLength(line) + 1);
     text += `${line}\n`;

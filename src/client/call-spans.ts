@@ -5,7 +5,7 @@
 import type { TraceHint } from "../link/trace-messages.ts";
 import { decode } from "../mcp/codec.ts";
 import type { Line } from "../mcp/lines.ts";
-import { type Id, idKey, type Request } from "../mcp/message.ts";
+import type { Id, Request } from "../mcp/message.ts";
 import { agreedRevision, callAttributes, contextOf, faultOf, spanName } from "../observe/call-attributes.ts";
 import type { Span, Tracer } from "../observe/span.ts";
 import { LAST_SPANS_MS } from "../observe/tracing.ts";
@@ -30,7 +30,7 @@ const LINE_FEED = 0x0a;
 export class CallSpans {
   readonly #tracer: Tracer;
   readonly #app: string;
-  readonly #open = new Map<string, Open>();
+  readonly #open = new Map<Id, Open>();
   #session: TracedSession | undefined;
   #revision: string | undefined;
 
@@ -64,7 +64,7 @@ export class CallSpans {
       start += line.length;
       const message = decode(line);
       if (message.kind !== "response") continue;
-      const open = this.#open.get(idKey(message.id));
+      const open = this.#open.get(message.id);
       if (open === undefined) continue;
       const fault = faultOf(message, open.method);
       if (open.method === "initialize" && message.ok) this.#revision = agreedRevision(message);
@@ -82,7 +82,7 @@ export class CallSpans {
   #onRequest(request: Request): void {
     const { id, method } = request;
     // A subscription is open for as long as there is a client: it is no call.
-    if (method === "subscriptions/listen" || this.#open.has(idKey(id)) || this.#open.size >= MAX_OPEN) return;
+    if (method === "subscriptions/listen" || this.#open.has(id) || this.#open.size >= MAX_OPEN) return;
     const span = this.#tracer.start({
       name: spanName(request),
       kind: "client",
@@ -90,14 +90,14 @@ export class CallSpans {
       attributes: { ...callAttributes(request, this.#revision), "mcpgate.app": this.#app },
     });
     const open = { id, method, span };
-    this.#open.set(idKey(id), open);
+    this.#open.set(id, open);
     this.#session?.tell(hintOf(open));
   }
 
   #end(id: Id, error: string | undefined): void {
-    const open = this.#open.get(idKey(id));
+    const open = this.#open.get(id);
     if (open === undefined) return;
-    this.#open.delete(idKey(id));
+    this.#open.delete(id);
     if (this.#session !== undefined) {
       open.span.set({ "mcp.session.id": this.#session.sid });
       // An agent that doesn't trace would leave the proxy's span open.

@@ -4,7 +4,7 @@
  */
 import { encodeNotification } from "../mcp/encode.ts";
 import { memberAt } from "../mcp/members.ts";
-import { type Id, idKey, type Notification, type Request } from "../mcp/message.ts";
+import type { Id, Notification, Request } from "../mcp/message.ts";
 
 export interface Call {
   id: Id;
@@ -44,9 +44,9 @@ const HELD_BYTES = 8 * 1024 * 1024;
 export class OpenCalls {
   readonly #keeps: (method: string) => boolean;
   readonly #now: () => number;
-  readonly #calls = new Map<string, Call>();
+  readonly #calls = new Map<Id, Call>();
   #held = 0;
-  readonly #byToken = new Map<string, Progress>();
+  readonly #byToken = new Map<Id, Progress>();
 
   constructor(keeps: (method: string) => boolean, now: () => number) {
     this.#keeps = keeps;
@@ -62,31 +62,30 @@ export class OpenCalls {
 
   /** Undefined: the id is that of an open call, and the agent's gate will say so. */
   add(request: Request): Call | undefined {
-    const key = idKey(request.id);
-    if (this.#calls.has(key)) return undefined;
     const { id, method } = request;
+    if (this.#calls.has(id)) return undefined;
     const progress = this.#progressOf(request);
     const bytes = this.#keeps(method) || this.#fits(request.bytes) ? request.bytes.slice() : undefined;
     const call: Call = { id, method, bytes, state: "waiting", again: false, progress };
     this.#held += bytes?.length ?? 0;
-    this.#calls.set(key, call);
-    if (progress !== undefined) this.#byToken.set(idKey(progress.token), progress);
+    this.#calls.set(id, call);
+    if (progress !== undefined) this.#byToken.set(progress.token, progress);
     return call;
   }
 
   /** The call is answered, or cancelled. */
   remove(id: Id): Call | undefined {
-    const call = this.#calls.get(idKey(id));
+    const call = this.#calls.get(id);
     if (call === undefined) return undefined;
-    this.#calls.delete(idKey(id));
+    this.#calls.delete(id);
     this.#held -= call.bytes?.length ?? 0;
-    if (call.progress !== undefined) this.#byToken.delete(idKey(call.progress.token));
+    if (call.progress !== undefined) this.#byToken.delete(call.progress.token);
     return call;
   }
 
   /** The server ended this subscription (2026-07-28): no answer follows. Another request's answer still comes. */
   endListening(id: Id): void {
-    if (this.#calls.get(idKey(id))?.method === "subscriptions/listen") this.remove(id);
+    if (this.#calls.get(id)?.method === "subscriptions/listen") this.remove(id);
   }
 
   /** The session said its last, so all that its gate had let through are answered: the rest came too late. */
@@ -117,7 +116,7 @@ export class OpenCalls {
   /** Progress from the server. False: its number is not above one of ours, and would look like a step back. */
   passes({ bytes }: Notification): boolean {
     const { progressToken, progress, total } = (memberAt(bytes, ["params"]) ?? {}) as Record<string, unknown>;
-    const known = isToken(progressToken) ? this.#byToken.get(idKey(progressToken)) : undefined;
+    const known = isToken(progressToken) ? this.#byToken.get(progressToken) : undefined;
     if (known === undefined || typeof progress !== "number") return true;
     if (known.ours && known.last !== undefined && progress <= known.last) return false;
     known.last = progress;

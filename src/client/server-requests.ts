@@ -5,7 +5,7 @@
  */
 import { encodeNotification } from "../mcp/encode.ts";
 import { memberAt, withMember } from "../mcp/members.ts";
-import { type Id, idKey, type Notification, type Request, type Response } from "../mcp/message.ts";
+import type { Id, Notification, Request, Response } from "../mcp/message.ts";
 
 interface Asked {
   /** The id that the MCP client sees. */
@@ -21,9 +21,9 @@ export class ServerRequests {
   readonly #prefix = `mcpgate-${crypto.randomUUID()}`;
   #count = 0;
   #first = true;
-  readonly #byShown = new Map<string, Asked>();
-  readonly #byOwn = new Map<string, Asked>();
-  readonly #byToken = new Map<string, Asked>();
+  readonly #byShown = new Map<Id, Asked>();
+  readonly #byOwn = new Map<Id, Asked>();
+  readonly #byToken = new Map<Id, Asked>();
 
   /** A request of the server, as the MCP client gets it. */
   ask(request: Request): Uint8Array {
@@ -46,7 +46,7 @@ export class ServerRequests {
 
   /** The MCP client's answer, as the server gets it. Undefined: the server that asked is gone, or asks no more. */
   answer({ id, bytes }: Response): Uint8Array | undefined {
-    const asked = this.#byShown.get(idKey(id));
+    const asked = this.#byShown.get(id);
     if (asked === undefined) return this.#first ? bytes : undefined;
     this.#remove(asked);
     return asked.own === asked.shown ? bytes : withMember(bytes, ["id"], asked.own);
@@ -56,14 +56,14 @@ export class ServerRequests {
   progress({ bytes }: Notification): Uint8Array | undefined {
     if (this.#first) return bytes;
     const token = memberAt(bytes, ["params", "progressToken"]);
-    const asked = typeof token === "string" ? this.#byToken.get(idKey(token)) : undefined;
+    const asked = typeof token === "string" ? this.#byToken.get(token) : undefined;
     return asked?.token === undefined ? undefined : withMember(bytes, ["params", "progressToken"], asked.token.own);
   }
 
   /** `notifications/cancelled` of the server, as the MCP client gets it. Undefined: it is not about a request of its own. */
   cancelled({ bytes, target }: Notification): Uint8Array | undefined {
     const id = target.kind === "cancelled" ? target.id : undefined;
-    const asked = id === undefined ? undefined : this.#byOwn.get(idKey(id));
+    const asked = id === undefined ? undefined : this.#byOwn.get(id);
     if (asked === undefined) return undefined;
     this.#remove(asked);
     return asked.own === asked.shown ? bytes : withMember(bytes, ["params", "requestId"], asked.shown);
@@ -87,14 +87,14 @@ export class ServerRequests {
   }
 
   #add(asked: Asked): void {
-    this.#byShown.set(idKey(asked.shown), asked);
-    this.#byOwn.set(idKey(asked.own), asked);
-    if (asked.token !== undefined) this.#byToken.set(idKey(asked.token.shown), asked);
+    this.#byShown.set(asked.shown, asked);
+    this.#byOwn.set(asked.own, asked);
+    if (asked.token !== undefined) this.#byToken.set(asked.token.shown, asked);
   }
 
   #remove({ shown, own, token }: Asked): void {
-    this.#byShown.delete(idKey(shown));
-    this.#byOwn.delete(idKey(own));
-    if (token !== undefined) this.#byToken.delete(idKey(token.shown));
+    this.#byShown.delete(shown);
+    this.#byOwn.delete(own);
+    if (token !== undefined) this.#byToken.delete(token.shown);
   }
 }

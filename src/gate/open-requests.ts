@@ -2,7 +2,7 @@
  * The requests of one side that wait for their answers: exact, and bounded by refusing. Nothing is ever evicted: an
  * answer is filtered by the request that it answers, so forgetting the request would be forgetting the filter.
  */
-import { type Id, idKey, type ListKind } from "../mcp/message.ts";
+import type { Id, ListKind } from "../mcp/message.ts";
 
 export interface OpenRequest {
   id: Id;
@@ -22,9 +22,9 @@ export interface OpenRequest {
 export class OpenRequests {
   readonly #maxOpen: number;
   readonly #maxClosed: number;
-  readonly #open = new Map<string, OpenRequest>();
+  readonly #open = new Map<Id, OpenRequest>();
   /** Ids of requests that were given up: taken until their late answer came. */
-  readonly #closed = new Set<string>();
+  readonly #closed = new Set<Id>();
 
   constructor(maxOpen: number, maxClosed: number) {
     this.#maxOpen = maxOpen;
@@ -42,34 +42,31 @@ export class OpenRequests {
 
   /** Whether no new request may have this id. */
   isTaken(id: Id): boolean {
-    const key = idKey(id);
-    return this.#open.has(key) || this.#closed.has(key);
+    return this.#open.has(id) || this.#closed.has(id);
   }
 
   get(id: Id): OpenRequest | undefined {
-    return this.#open.get(idKey(id));
+    return this.#open.get(id);
   }
 
   add(request: OpenRequest): void {
-    this.#open.set(idKey(request.id), request);
+    this.#open.set(request.id, request);
   }
 
   /** An answer with this id came: the request that it answers, `late` when that was given up, or nothing. */
   answer(id: Id): OpenRequest | "late" | undefined {
-    const key = idKey(id);
-    const request = this.#open.get(key);
-    if (request === undefined) return this.#closed.delete(key) ? "late" : undefined;
-    this.#open.delete(key);
+    const request = this.#open.get(id);
+    if (request === undefined) return this.#closed.delete(id) ? "late" : undefined;
+    this.#open.delete(id);
     return request;
   }
 
   /** Give a request up, its id stays taken until the late answer came. */
   giveUp(id: Id): OpenRequest | undefined {
-    const key = idKey(id);
-    const request = this.#open.get(key);
+    const request = this.#open.get(id);
     if (request !== undefined) {
-      this.#open.delete(key);
-      this.#closed.add(key);
+      this.#open.delete(id);
+      this.#closed.add(id);
     }
     return request;
   }

@@ -52,8 +52,8 @@ function putU32(into: Uint8Array, at: number, value: number): void {
 }
 
 function getU32(from: Uint8Array, at: number): number {
-  const [a, b, c, d] = [from[at] ?? 0, from[at + 1] ?? 0, from[at + 2] ?? 0, from[at + 3] ?? 0];
-  return ((a << 24) | (b << 16) | (c << 8) | d) >>> 0;
+  const high = ((from[at] ?? 0) << 24) | ((from[at + 1] ?? 0) << 16);
+  return (high | ((from[at + 2] ?? 0) << 8) | (from[at + 3] ?? 0)) >>> 0;
 }
 
 function putU64(into: Uint8Array, at: number, value: number): void {

@@ -1,11 +1,11 @@
 /** What the gate knows about one message. The bytes themselves stay as they came. */
 import type { ObjectView, Span } from "./view.ts";
 
-/** JSON-RPC id. A number is an integer within ±(2^53−1). */
+/**
+ * JSON-RPC id, as decoded: as the key of a map `1` and `"1"` differ, `"a"` and `"\u0061"` don't. A number is an integer within
+ * ±(2^53−1), and never -0.
+ */
 export type Id = string | number;
-
-/** Ids compared by type and decoded value: `1` and `"1"` differ, `"a"` and `"\u0061"` don't. */
-export const idKey = (id: Id): string => (typeof id === "number" ? `n${id}` : `s${id}`);
 
 export type ListKind = "tools" | "prompts" | "resources" | "templates";
 

@@ -104,7 +104,7 @@ export class Histogram {
   readonly #name: string;
   readonly #labels: readonly string[];
   readonly #bounds: readonly number[];
-  readonly #series = new Map<string, Buckets & { of: readonly string[] }>();
+  readonly #series = new Map<string, Buckets>();
 
   constructor(name: string, labels: readonly string[], bounds: readonly number[]) {
     this.#name = name;
@@ -113,16 +113,18 @@ export class Histogram {
   }
 
   observe(value: number, ...values: string[]): void {
+    this.of(...values).observe(value);
+  }
+
+  /** The series with these labels' values. */
+  of(...values: string[]): Buckets {
     const key = values.join("\0");
     let series = this.#series.get(key);
     if (series === undefined) {
-      series = { counts: this.#bounds.map(() => 0), above: 0, sum: 0, of: values };
+      series = new Buckets(this.#bounds, values);
       this.#series.set(key, series);
     }
-    series.sum += value;
-    const at = this.#bounds.findIndex((bound) => value <= bound);
-    if (at === -1) series.above += 1;
-    else series.counts[at] = (series.counts[at] ?? 0) + 1;
+    return series;
   }
 
   lines(): string[] {
@@ -145,11 +147,27 @@ export class Histogram {
   }
 }
 
-interface Buckets {
+/** One series of a histogram. */
+export class Buckets {
+  readonly of: readonly string[];
   /** Of each bucket alone, not of those below it too. */
-  counts: number[];
-  above: number;
-  sum: number;
+  readonly counts: number[];
+  above = 0;
+  sum = 0;
+  readonly #bounds: readonly number[];
+
+  constructor(bounds: readonly number[], of: readonly string[]) {
+    this.#bounds = bounds;
+    this.counts = bounds.map(() => 0);
+    this.of = of;
+  }
+
+  observe(value: number): void {
+    this.sum += value;
+    const at = this.#bounds.findIndex((bound) => value <= bound);
+    if (at === -1) this.above += 1;
+    else this.counts[at] = (this.counts[at] ?? 0) + 1;
+  }
 }
 
 /** A metric that can't be read just now is not known. */

@@ -2,7 +2,7 @@
 import { encodeError, encodeResult } from "../../mcp/encode.ts";
 import { Fault, INVALID_PARAMS } from "../../mcp/fault.ts";
 import { memberAt, textAt, withText } from "../../mcp/members.ts";
-import { idKey, type Message, type Notification, type Request } from "../../mcp/message.ts";
+import type { Message, Notification, Request } from "../../mcp/message.ts";
 import { Lookalikes } from "../../mcp/view.ts";
 import { LEVEL, REQUEST_ID } from "./places.ts";
 import { type Port, wantedLevel } from "./port.ts";
@@ -76,7 +76,7 @@ function notification(port: Port, { method, target, bytes }: Notification, step:
     return;
   }
   // The request stays open: its answer may be under way, and the gate knows what to do with it.
-  const fresh = target.id === undefined ? undefined : port.open.get(idKey(target.id));
+  const fresh = target.id === undefined ? undefined : port.open.get(target.id);
   if (fresh !== undefined) step.toServer.push(withText(bytes, REQUEST_ID, String(fresh)));
 }
 

@@ -1,6 +1,6 @@
 /** What one session has had a shared server do. */
 import { memberAt } from "../../mcp/members.ts";
-import type { Request } from "../../mcp/message.ts";
+import type { Id, Request } from "../../mcp/message.ts";
 import { LOG_LEVEL } from "./places.ts";
 
 /** Syslog severities as MCP names them, from the most to the least talkative. */
@@ -9,8 +9,8 @@ const LEVELS = ["debug", "info", "notice", "warning", "error", "critical", "aler
 const UNSAID = LEVELS.indexOf("info");
 
 export class Port {
-  /** The session's ids (`idKey`) → those that the server sees. */
-  readonly open = new Map<string, number>();
+  /** The session's ids → those that the server sees. */
+  readonly open = new Map<Id, number>();
   readonly subscriptions = new Set<string>();
   /** `notifications/initialized` came. */
   initialized = false;

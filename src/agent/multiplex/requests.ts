@@ -1,7 +1,7 @@
 /** The requests on their way through a shared server: whose each is, and under which id and token the server knows it. */
 import { encodeRequest } from "../../mcp/encode.ts";
 import { textAt, withText } from "../../mcp/members.ts";
-import { type Id, idKey, type Request } from "../../mcp/message.ts";
+import type { Id, Request } from "../../mcp/message.ts";
 import { TOKEN } from "./places.ts";
 import type { Port } from "./port.ts";
 
@@ -39,7 +39,7 @@ export class SharedRequests {
     const idText = textAt(bytes, ["id"]) ?? JSON.stringify(id);
     const uri = method === "resources/subscribe" && target.kind === "resource" ? target.uri : undefined;
     this.#open.set(fresh, { port, id, idText, method, token, uri });
-    port.open.set(idKey(id), fresh);
+    port.open.set(id, fresh);
     const named = withText(line, ["id"], String(fresh));
     return token === undefined ? named : withText(named, TOKEN, JSON.stringify(token));
   }
@@ -67,7 +67,7 @@ export class SharedRequests {
     const open = this.find(fresh);
     if (open === undefined) return undefined;
     this.#open.delete(fresh as number);
-    open.port?.open.delete(idKey(open.id));
+    open.port?.open.delete(open.id);
     if (open.token !== undefined) this.#tokens.delete(open.token);
     return open;
   }

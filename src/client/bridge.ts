@@ -9,7 +9,7 @@ import type { Log } from "../log.ts";
 import { decode } from "../mcp/codec.ts";
 import { encodeError } from "../mcp/encode.ts";
 import { joinLines, type Line, LineSplitter } from "../mcp/lines.ts";
-import { DEFAULT_CODEC_LIMITS, type Request } from "../mcp/message.ts";
+import { DEFAULT_CODEC_LIMITS, type Invalid, type Message, type Request } from "../mcp/message.ts";
 import { endedAnswer, refusal } from "./bridge-errors.ts";
 import type { BridgeSession, SessionEvents } from "./bridge-session.ts";
 import { Dialogue } from "./dialogue.ts";
@@ -76,18 +76,26 @@ export class Bridge {
     this.#state = this.#begin();
   }
 
-  /** One line of the MCP client. Resolves when there is room for the next. */
-  async fromClient(line: Line): Promise<void> {
+  /** One line of the MCP client. Resolves when there is room for the next; undefined: there is. */
+  fromClient(line: Line): Promise<void> | undefined {
     if ("overflow" in line) {
       const text = `message of ${line.overflow} bytes: at most ${DEFAULT_CODEC_LIMITS.maxBytes} pass`;
-      await this.#options.write(encodeError(null, -32600, text));
-      return;
+      return this.#options.write(encodeError(null, -32600, text));
     }
     const message = decode(line.bytes);
-    if (message.kind === "request") return this.#onRequest(message);
+    if (message.kind !== "request") return this.#onOther(message, line.bytes);
+    const state = this.#state;
+    if (state.is !== "open" || barOf(state.session, this.#now()) !== undefined) return this.#onRequest(message);
+    // As it nearly always is: there is nothing to wait for.
+    const call = this.#dialogue.calls.add(message);
+    if (call !== undefined) call.state = "sent";
+    return this.#send(state.session, message.bytes);
+  }
+
+  async #onOther(message: Exclude<Message, Request> | Invalid, line: Uint8Array): Promise<void> {
     const session = await this.#ready();
     if (message.kind === "invalid") {
-      if (session !== undefined) return this.#send(session, line.bytes); // the agent's gate answers, and records it
+      if (session !== undefined) return this.#send(session, line); // the agent's gate answers, and records it
       if (message.blank) return;
       const id = message.shape === "response" ? null : (message.id ?? null);
       return this.#options.write(encodeError(id, message.code, `mcpgate: ${message.reason}`));
@@ -140,8 +148,9 @@ export class Bridge {
     if (failure !== undefined) await this.#options.write(refusal(call === undefined ? null : id, failure));
   }
 
-  async #send(session: BridgeSession, bytes: Uint8Array): Promise<void> {
-    if (!session.write(bytes)) await Promise.race([session.drained(), this.#watch.barred]);
+  /** Undefined: there is room for more. */
+  #send(session: BridgeSession, bytes: Uint8Array): Promise<void> | undefined {
+    return session.write(bytes) ? undefined : Promise.race([session.drained(), this.#watch.barred]);
   }
 
   /** What to tell a request while there is no session. */

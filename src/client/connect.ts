@@ -71,7 +71,10 @@ async function serve(bridge: Bridge, stdin: AsyncIterable<Uint8Array>, spans: Ca
     return bridge.fromClient(line);
   };
   for await (const chunk of stdin) {
-    for (const line of lines.push(chunk)) await take(line);
+    for (const line of lines.push(chunk)) {
+      const busy = take(line);
+      if (busy !== undefined) await busy;
+    }
   }
   const rest = lines.end();
   if (rest !== undefined) await take(rest);

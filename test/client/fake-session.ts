@@ -122,9 +122,9 @@ export class Scene {
   }
 
   /** The MCP client says this; resolves when the bridge took it. */
-  send(message: Json): Promise<void> {
+  async send(message: Json): Promise<void> {
     const bytes = new TextEncoder().encode(`${JSON.stringify({ jsonrpc: "2.0", ...message })}\n`);
-    return this.bridge.fromClient({ bytes });
+    await this.bridge.fromClient({ bytes });
   }
 
   /** Takes what the MCP client got since the last time. */

@@ -2,8 +2,6 @@
  * Logs: one event a line on stderr, with stable keys. Never parameters, results or tokens: a caller passes only fields
  * that it names, and keys that look like secrets are redacted all the same.
  */
-import { type ConsolaInstance, createConsola, LogLevels } from "consola";
-
 export type Severity = "DEBUG" | "INFO" | "WARN" | "ERROR";
 export type LogFields = Record<string, string | number | boolean | undefined>;
 
@@ -31,7 +29,7 @@ export interface LogOptions {
 }
 
 const SECRET_KEY = /pass|secret|token|credential|private|authorization|cookie|api_?key/i;
-const level = { DEBUG: LogLevels.debug, INFO: LogLevels.info, WARN: LogLevels.warn, ERROR: LogLevels.error };
+const LEVEL: Record<Severity, number> = { DEBUG: 0, INFO: 1, WARN: 2, ERROR: 3 };
 
 /** Control characters would let a server's stderr or a name forge or hide log lines. */
 export const printable = (text: string): string =>
@@ -43,37 +41,25 @@ export const printable = (text: string): string =>
 export function createLog(options: LogOptions = {}): RootLog {
   const write = options.write ?? ((line: string) => process.stderr.write(line));
   const now = options.now ?? (() => new Date());
-  const json = options.format === "json";
-  const consola = createConsola({
-    level: level[options.severity ?? "INFO"],
-    reporters: [
-      {
-        log(entry) {
-          const [event, fields] = entry.args as [string, LogFields];
-          const severity = entry.type === "warn" ? "WARN" : entry.type.toUpperCase();
-          write(json ? jsonLine(now(), severity, event, fields) : textLine(now(), severity, event, fields));
-        },
-      },
-    ],
-    throttle: 0,
-  });
-  return {
-    ...wrap(consola, {}),
-    setSeverity: (severity) => {
-      consola.level = level[severity];
-    },
+  const line = options.format === "json" ? jsonLine : textLine;
+  let least = LEVEL[options.severity ?? "INFO"];
+  const wrap = (base: LogFields): Log => {
+    const at = (severity: Severity) => (event: string, fields?: LogFields) => {
+      if (LEVEL[severity] >= least) write(line(now(), severity, event, { ...base, ...fields }));
+    };
+    return {
+      debug: at("DEBUG"),
+      info: at("INFO"),
+      warn: at("WARN"),
+      error: at("ERROR"),
+      child: (fields) => wrap({ ...base, ...fields }),
+    };
   };
-}
-
-function wrap(consola: ConsolaInstance, base: LogFields): Log {
-  const at = (type: "debug" | "info" | "warn" | "error") => (event: string, fields?: LogFields) =>
-    consola[type](event, { ...base, ...fields });
   return {
-    debug: at("debug"),
-    info: at("info"),
-    warn: at("warn"),
-    error: at("error"),
-    child: (fields) => wrap(consola, { ...base, ...fields }),
+    ...wrap({}),
+    setSeverity: (severity) => {
+      least = LEVEL[severity];
+    },
   };
 }
 

@@ -38,9 +38,7 @@ test("client connect loads nothing of the proxy, the agent, the store or the con
 test("finding a command loads no command", async () => {
   const loaded = [...(await loadedBy(start))];
   expect(loaded.filter((name) => !/^(main|errors|log|cli\/\w+|config\/nearest)\.ts$/.test(name)).toSorted()).toEqual([
-    "consola",
     "node:fs",
-    "node:tty",
   ]);
   expect(loaded.filter((name) => name.startsWith("cli/")).toSorted()).toEqual([
     "cli/argv.ts",

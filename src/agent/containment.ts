@@ -8,7 +8,7 @@
  *
  * Linux only. Elsewhere a server's process group is all there is.
  */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Log } from "../log.ts";
 import { homeGroup, killGroup, openGroups, removeGroup } from "./cgroup.ts";
@@ -24,8 +24,13 @@ export const MARKER = "MCPGATE_SERVER";
 export interface Enclosure {
   /** For the server's environment. */
   readonly env: Record<string, string>;
-  /** The server's first process, before any code of the app's runs in it. */
-  enter(pid: number): void;
+  /**
+   * The server's first process, before any code of the app's runs in it, and the control group that it is in. Throws
+   * `Failure("start_failed")` where its limits can't be set there.
+   */
+  enter(pid: number, group: string | undefined): void;
+  /** It is not in its control group after all; `code` says why. */
+  outside(code: string): void;
   /** Ends all of it that is still there; false when something outlived that. */
   end(): Promise<boolean>;
 }
@@ -85,19 +90,20 @@ export class Containment {
 
   /** For one server that is about to start, with these limits on its control group (`planLimits`). */
   enclose(limits: LimitPlan["group"] = {}): Enclosure {
-    const name = `${this.#next++}`;
     // Random: a server that names another one's marker could hide behind it.
-    const marker = `${this.#tag}.${name}.${crypto.randomUUID()}`;
-    const group = this.#makeGroup(name);
-    if (group !== undefined) limitGroup(group, limits);
+    const marker = `${this.#tag}.${crypto.randomUUID()}`;
+    let group: string | undefined;
     const linux = process.platform === "linux";
     return {
       env: linux ? { [MARKER]: marker } : {},
-      enter: (pid) => {
+      enter: (pid, own) => {
         if (!linux) return;
         this.#live.set(marker, loadStat(pid)?.startTime ?? 0);
-        if (group !== undefined) this.#join(group, pid);
+        group = own;
+        if (own !== undefined) limitGroup(own, limits);
       },
+      // The subreaper still finds what flees.
+      outside: (code) => this.#log.warn("cgroup.failed", { error: code }),
       end: async () => {
         if (!linux) return true;
         this.#live.delete(marker);
@@ -144,24 +150,16 @@ export class Containment {
     this.sweep();
   }
 
-  #makeGroup(name: string): string | undefined {
+  /** A control group for one server; undefined where there are none. */
+  makeGroup(): string | undefined {
     if (this.group === undefined) return undefined;
-    const path = join(this.group, name);
+    const path = join(this.group, `${this.#next++}`);
     try {
       mkdirSync(path);
       return path;
     } catch (error) {
       this.#log.warn("cgroup.failed", { error: (error as Error).message });
       return undefined;
-    }
-  }
-
-  #join(group: string, pid: number): void {
-    try {
-      writeFileSync(join(group, "cgroup.procs"), String(pid));
-    } catch (error) {
-      // The subreaper still finds what flees.
-      this.#log.warn("cgroup.failed", { error: (error as Error).message });
     }
   }
 

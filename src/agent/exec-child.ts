@@ -3,7 +3,8 @@
  * itself into the server. It is root for a moment, so nothing that an app's definition says acts before the switch of
  * users: the server's environment comes over a pipe (descriptor 3) and is applied by `execve` alone.
  *
- * Descriptors 0, 1, 2 are the server's from the start, and nothing here reads or writes them. On descriptor 4 the agent
+ * Descriptors 0, 1, 2 are the server's from the start, and nothing here reads or writes them. Descriptor 5 is the way into the
+ * server's control group. On descriptor 4 the agent
  * reads how far we got: close-on-exec, so its end of file after `exec` says that the server runs.
  */
 import { ptr } from "bun:ffi";
@@ -14,6 +15,8 @@ import { loadLibc } from "./libc.ts";
 
 const ORDERS_FD = 3;
 const REPORT_FD = 4;
+/** `cgroup.procs` of the server's control group, or nothing at all. */
+const GROUP_FD = 5;
 
 class Stop extends Error {
   readonly step: Step;
@@ -34,8 +37,10 @@ export function runExecChild(): number {
     throw new Failure("usage", "__exec is started by the agent only", { hint: "mcpgate agent start --help" });
   }
   try {
-    loadLibc(); // while there are no orders yet
-    become(loadOrders());
+    // While there are no orders yet.
+    const fault = enterGroup();
+    loadLibc();
+    become(loadOrders(), fault);
   } catch (error) {
     const { step, code, message } = error instanceof Stop ? error : new Stop("session", "internal", messageOf(error));
     report({ at: "failed", step, code, detail: message });
@@ -43,8 +48,24 @@ export function runExecChild(): number {
   return 126;
 }
 
-function become(orders: Orders): void {
+/** Why the control group can't be entered. */
+function enterGroup(): string | undefined {
+  try {
+    writeSync(GROUP_FD, "0");
+    return undefined;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? "internal";
+  } finally {
+    closeSync(GROUP_FD);
+  }
+}
+
+/** `ungrouped`: why it is not in its control group. */
+function become(orders: Orders, ungrouped: string | undefined): void {
   const libc = loadLibc();
+  if (ungrouped !== undefined && orders.grouped) {
+    throw new Stop("session", ungrouped, "the control group of its limits can't be entered");
+  }
   // A session, and with it a process group, of its own: what the agent signals when it stops the server.
   if (libc.setsid() < 0) throw new Stop("session", "EPERM", "setsid failed");
   process.umask(0o022);
@@ -58,7 +79,7 @@ function become(orders: Orders): void {
   enter(orders);
   const found = findCommand(orders.command, orders.env.PATH ?? "");
   if ("fault" in found) throw new Stop("find", found.fault, found.path);
-  report({ at: "exec" });
+  report({ at: "exec", ...(ungrouped === undefined ? {} : { ungrouped }) });
   attempt("exec", found.path, () => process.execve?.(found.path, [orders.command, ...orders.args], orders.env));
   throw new Stop("session", "ENOSYS", "this runtime has no execve");
 }

@@ -1,11 +1,14 @@
 /**
  * The exec helper (`exec-child.ts`) as the agent sees it: a process of our own with five pipes, which waits for its orders. It
- * takes 10 ms and more to start, so from the first server on the next one's stands ready.
+ * takes 5 ms and more to start, and 10 more to enter its control group, for which the kernel waits until all processors have
+ * passed by; so from the first server on the next one's stands ready.
  *
  * Pipes of our own, because the runtime's are socket pairs: a shell's `>/dev/stderr` fails on a socket.
  */
-import { closeSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
+import { join } from "node:path";
 import { Failure } from "../errors.ts";
+import { removeGroup } from "./cgroup.ts";
 import { openPipe } from "./libc.ts";
 import { spawnOwn } from "./own-child.ts";
 
@@ -13,10 +16,16 @@ export interface ExecHelper {
   child: Bun.Subprocess;
   /** Our ends of its pipes, which whoever takes the helper closes. */
   fds: { stdin: number; stdout: number; stderr: number; orders: number; report: number };
+  /** The control group that it enters first of all, its own; whoever takes the helper removes it. */
+  group: string | undefined;
 }
 
+/** Makes a control group; undefined where there are none. */
+export type MakeGroup = () => string | undefined;
+
 /** `self`: argv prefix that starts our own binary as the exec helper. Throws `Failure("start_failed")`. */
-export function openExecHelper(self: string[]): ExecHelper {
+export function openExecHelper(self: string[], makeGroup: MakeGroup = () => undefined): ExecHelper {
+  const group = makeGroup();
   const open = new Set<number>();
   const pipe = (): [number, number] => {
     const ends = openPipe();
@@ -29,12 +38,20 @@ export function openExecHelper(self: string[]): ExecHelper {
     const [stderr, stderrIn] = pipe();
     const [ordersOut, orders] = pipe();
     const [report, reportIn] = pipe();
+    // It enters by itself: to put it in would hold up the agent, and every session on it, for as long as that takes.
+    const door = group === undefined ? "ignore" : openSync(join(group, "cgroup.procs"), "w");
+    if (typeof door === "number") open.add(door);
     // The main thread has to be the one that spawns: PR_SET_PDEATHSIG fires when the spawning thread ends.
-    const child = spawnOwn(self, { stdio: [stdinOut, stdoutIn, stderrIn, ordersOut, reportIn], env: {}, cwd: "/" });
+    const child = spawnOwn(self, {
+      stdio: [stdinOut, stdoutIn, stderrIn, ordersOut, reportIn, door],
+      env: {},
+      cwd: "/",
+    });
     const fds = { stdin, stdout, stderr, orders, report };
     for (const fd of Object.values(fds)) open.delete(fd);
-    return { child, fds };
+    return { child, fds, group };
   } catch (error) {
+    if (group !== undefined) void removeGroup(group);
     const code = (error as NodeJS.ErrnoException).code ?? "internal";
     throw new Failure("start_failed", `the exec helper can't be started: ${code} ${self[0]}`, {
       hint: "see how many processes there are and may be: ulimit -u; ps -e | wc -l",
@@ -52,13 +69,15 @@ const KEEP_MS = 10 * 60 * 1000;
 /** The exec helper of the next server. An agent that starts none keeps none: it goes ten minutes after the last. */
 export class SpareExecHelper {
   readonly #self: string[];
+  readonly #makeGroup: MakeGroup;
   #ready: ExecHelper | undefined;
   #preparing: ReturnType<typeof setTimeout> | undefined;
   #expiry: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
 
-  constructor(self: string[]) {
+  constructor(self: string[], makeGroup: MakeGroup) {
     this.#self = self;
+    this.#makeGroup = makeGroup;
   }
 
   /** The one that stands ready, or a new one; and soon there is another. */
@@ -66,10 +85,9 @@ export class SpareExecHelper {
     const ready = this.#ready;
     this.#ready = undefined;
     this.#preparing ??= this.#closed ? undefined : setTimeout(() => this.#prepare(), PREPARE_MS);
-    if (ready === undefined) return openExecHelper(this.#self);
-    if (ready.child.exitCode === null && ready.child.signalCode === null) return ready;
-    closeAll(ready);
-    return openExecHelper(this.#self);
+    if (ready?.child.exitCode === null && ready.child.signalCode === null) return ready;
+    if (ready !== undefined) void release(ready);
+    return openExecHelper(this.#self, this.#makeGroup);
   }
 
   /** Nothing of it is left when this resolves. */
@@ -86,7 +104,7 @@ export class SpareExecHelper {
     this.#expiry.unref();
     if (this.#ready !== undefined) return;
     try {
-      this.#ready = openExecHelper(this.#self);
+      this.#ready = openExecHelper(this.#self, this.#makeGroup);
     } catch {
       // The next server's start tries again, and says why it can't be.
     }
@@ -97,12 +115,14 @@ export class SpareExecHelper {
     const ready = this.#ready;
     if (ready === undefined) return;
     this.#ready = undefined;
-    closeAll(ready);
-    ready.child.kill("SIGKILL");
-    await ready.child.exited;
+    await release(ready);
   }
 }
 
-function closeAll({ fds }: ExecHelper): void {
+/** Nothing of it is left when this resolves. */
+async function release({ child, fds, group }: ExecHelper): Promise<void> {
   for (const fd of Object.values(fds)) closeSync(fd);
+  child.kill("SIGKILL");
+  await child.exited;
+  if (group !== undefined) await removeGroup(group);
 }

@@ -75,12 +75,14 @@ export interface Orders {
   home: string;
   /** Resource and limit, for setrlimit(2); besides those that every server gets. */
   rlimits?: [resource: number, limit: number][] | undefined;
+  /** There are limits on its control group: it has to be in it. */
+  grouped?: boolean | undefined;
   /** Whom to become; `undefined`: stay. */
   switchTo: { name: string; uid: number; gid: number } | undefined;
 }
 
 /** What the helper tells the agent; end of file after `exec` means that the server runs. */
-export type Report = { at: "exec" } | { at: "failed"; step: Step; code: string; detail: string };
+export type Report = { at: "exec"; ungrouped?: string } | { at: "failed"; step: Step; code: string; detail: string };
 
 export type Step = "orders" | "session" | "user" | "cwd" | "find" | "exec";
 

@@ -45,7 +45,7 @@ export class Servers {
 
   constructor(options: ServersOptions) {
     this.#o = { ...options };
-    this.#helpers = new SpareExecHelper(options.self);
+    this.#helpers = new SpareExecHelper(options.self, () => options.containment?.makeGroup());
   }
 
   /** Starts nothing that stands ready for a server. */

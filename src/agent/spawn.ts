@@ -7,7 +7,8 @@
  */
 import { closeSync, existsSync, fchownSync } from "node:fs";
 import { Failure } from "../errors.ts";
-import { openExecHelper, type SpareExecHelper } from "./exec-helper.ts";
+import type { Enclosure } from "./containment.ts";
+import { type MakeGroup, openExecHelper, type SpareExecHelper } from "./exec-helper.ts";
 import { findCommand, type Orders, type Report, startFailure } from "./launch.ts";
 import type { Ledger } from "./ledger.ts";
 import { spawnOwn } from "./own-child.ts";
@@ -39,8 +40,10 @@ export interface SpawnOptions {
   /** Has one ready. */
   helpers?: SpareExecHelper | undefined;
   ledger: Ledger;
-  /** Called with the pid before any code of the app's runs. */
-  enclose?: ((pid: number) => void) | undefined;
+  /** Entered before any code of the app's runs. */
+  enclosure?: Enclosure | undefined;
+  /** For an exec helper that does not stand ready. */
+  makeGroup?: MakeGroup | undefined;
   /** From spawn to exec; only a directory server or a network file system that hangs needs long. Milliseconds, 20,000. */
   execMs?: number;
 }
@@ -54,20 +57,21 @@ async function spawnThroughChild({
   self,
   helpers,
   ledger,
-  enclose,
+  enclosure,
+  makeGroup,
   execMs = 20_000,
 }: SpawnOptions): Promise<Spawned> {
-  const { child, fds } = helpers?.take() ?? openExecHelper(self);
+  const { child, fds, group } = helpers?.take() ?? openExecHelper(self, makeGroup);
   const ended = watch(child, ledger);
   let spawned: Spawned;
   let reports: Reader;
   let sink: Bun.FileSink;
   try {
+    enclosure?.enter(child.pid, group);
     if (orders.switchTo !== undefined) {
       // Both ends of a pipe are one file.
       for (const fd of [fds.stdin, fds.stdout, fds.stderr]) fchownSync(fd, orders.switchTo.uid, orders.switchTo.gid);
     }
-    enclose?.(child.pid);
     // Each of these duplicates its descriptor and closes that duplicate itself; the originals go with `finally`.
     spawned = {
       pid: child.pid,
@@ -85,7 +89,10 @@ async function spawnThroughChild({
   try {
     await sendOrders(sink, orders);
     const failed = await outcome(reports, orders, child);
-    if (failed === undefined) return spawned;
+    if (!(failed instanceof Failure)) {
+      if (failed.ungrouped !== undefined) enclosure?.outside(failed.ungrouped);
+      return spawned;
+    }
     await discard(spawned);
     throw failed;
   } finally {
@@ -102,13 +109,18 @@ async function sendOrders(sink: Bun.FileSink, orders: Orders): Promise<void> {
   }
 }
 
-/** What the exec helper says until the end of file: `undefined` when the server runs. */
-async function outcome(reports: Reader, orders: Orders, child: Bun.Subprocess): Promise<Failure | undefined> {
+/** What the exec helper says until the end of file. */
+async function outcome(
+  reports: Reader,
+  orders: Orders,
+  child: Bun.Subprocess,
+): Promise<Failure | Extract<Report, { at: "exec" }>> {
   const lines = (await readText(reports, 64 * 1024)).split("\n").filter((line) => line !== "");
   const all = lines.map((line) => JSON.parse(line) as Report);
   const failed = all.find((report) => report.at === "failed");
   if (failed?.at === "failed") return startFailure(failed, orders);
-  if (all.length > 0) return undefined;
+  const runs = all.find((report) => report.at === "exec");
+  if (runs?.at === "exec") return runs;
   await child.exited;
   const how = child.signalCode === null ? `exited with code ${child.exitCode}` : `killed by ${child.signalCode}`;
   return new Failure("start_failed", `the exec helper ended before it could start "${orders.command}" (${how})`, {

@@ -52,6 +52,7 @@ export async function startServer(o: StartOptions): Promise<ServerProcess> {
     cwd: o.sandbox === undefined ? o.cwd : "/",
     home: user.home,
     rlimits: plan.rlimits,
+    grouped: Object.keys(plan.group).length > 0,
     switchTo: switching ? { name: user.name, uid: user.uid, gid: user.gid } : undefined,
   };
   const strings = [o.command, ...o.args, o.cwd ?? ""];
@@ -65,8 +66,8 @@ export async function startServer(o: StartOptions): Promise<ServerProcess> {
   try {
     const ledger = o.ledger ?? serverLedger;
     const spawned = await spawnServer({
-      ...{ orders, ledger, self: o.self, helpers: o.helpers },
-      enclose: (pid) => enclosure?.enter(pid),
+      ...{ orders, ledger, self: o.self, helpers: o.helpers, enclosure },
+      makeGroup: () => o.containment?.makeGroup(),
     });
     o.log.info("server.start", { pid: spawned.pid, host_user: user.name });
     return new RunningServer(spawned, o, enclosure);

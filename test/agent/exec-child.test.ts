@@ -1,7 +1,20 @@
 /** What a server finds when it starts: read from inside the process, or from /proc beside it. */
 import { afterEach, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, closeSync, openSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Enclosure } from "../../src/agent/containment.ts";
 import { hostAccounts, loadHostUser, loadHostUserById } from "../../src/agent/host-user.ts";
 import { DEFAULT_PATH, type Orders } from "../../src/agent/launch.ts";
 import { Ledger } from "../../src/agent/ledger.ts";
@@ -253,6 +266,7 @@ describe.skipIf(!isLinux)("the exec helper", () => {
       { length: 5 },
       openPipe,
     );
+    const door = openSync("/dev/null", "w"); // of no control group
     const extra = openSync("/etc/passwd", "r");
     const [F_SETFL, O_NONBLOCK] = [4, 0o4000n];
     loadLibc().fcntl(stdin[0], F_SETFL, O_NONBLOCK);
@@ -262,6 +276,7 @@ describe.skipIf(!isLinux)("the exec helper", () => {
       stderr[1],
       forOrders[0],
       report[1],
+      door,
       extra,
     ];
     const child = Bun.spawn(SELF, { stdio, env: { LEAK: "1" }, cwd: "/usr" });
@@ -278,6 +293,30 @@ describe.skipIf(!isLinux)("the exec helper", () => {
     expect(readlinkSync(`${proc}/cwd`)).toBe("/");
     child.kill("SIGKILL");
     await child.exited;
+  });
+
+  test("says that it could not enter its control group, and starts nothing there whose limits are the group's", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "mcpgate-group-"));
+    symlinkSync("/dev/full", join(folder, "cgroup.procs")); // takes nothing
+    const told: (string | undefined)[] = [];
+    const enclosure = (): Enclosure => ({
+      env: {},
+      enter: (_pid, group) => told.push(group === undefined ? undefined : "a group"),
+      outside: (code) => told.push(code),
+      end: async () => true,
+    });
+    const start = (grouped: boolean) =>
+      spawnServer({
+        orders: { ...orders, command: "sleep", args: ["1000"], grouped },
+        ...{ self: SELF, ledger: new Ledger(), enclosure: enclosure(), makeGroup: () => folder },
+      });
+    const server = await start(false);
+    process.kill(server.pid, "SIGKILL");
+    await server.ended;
+    expect(told).toEqual(["a group", "ENOSPC"]);
+    const error = await start(true).catch((e: Error) => e.message);
+    expect(error).toContain("the control group of its limits can't be entered");
+    rmSync(folder, { recursive: true });
   });
 
   test("is ended when it takes too long", async () => {

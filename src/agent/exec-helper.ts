@@ -63,7 +63,7 @@ export function openExecHelper(self: string[], makeGroup: MakeGroup = () => unde
 }
 
 /** After the server that made it worth while: what still goes on then is not held up. */
-const PREPARE_MS = 100;
+const PREPARE_MS = 30;
 const KEEP_MS = 10 * 60 * 1000;
 
 /** The exec helper of the next server. An agent that starts none keeps none: it goes ten minutes after the last. */

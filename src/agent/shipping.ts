@@ -23,6 +23,8 @@ const LF = 0x0a;
 
 /** Events that come within that time travel together, and are one commit: each takes its time, however few they are. */
 const BATCH_DELAY_MS = 100;
+/** While calls come faster than they can be shipped, they come first, until the spool is so full; a part of its limit. */
+const CALLS_FIRST = 1 / 8;
 /** What was stored is signed within that time, all of it at once. */
 const HEAD_DELAY_MS = 1_000;
 
@@ -42,12 +44,17 @@ export class Shipping {
   /** The last line that the proxy has stored. */
   #stored: string | undefined;
   #allStored: PromiseWithResolvers<void> | undefined;
+  /** Events that were appended since the batch under way was sent. */
+  #fresh = 0;
   /** Batches are read into it: new memory for each would cost more than the reading. */
   #memory: Buffer | undefined;
 
   constructor(options: ShippingOptions) {
     this.#options = options;
-    options.spool.onAppend = () => this.#shipSoon();
+    options.spool.onAppend = (count) => {
+      this.#fresh += count;
+      this.#shipSoon();
+    };
   }
 
   /** There is a new connection: what is not known to be stored goes once more. */
@@ -64,9 +71,8 @@ export class Shipping {
     this.#underWay = undefined;
     this.#stored = batch.line;
     this.#headTimer ??= setTimeout(() => void this.#sendHead(false), HEAD_DELAY_MS);
-    const { pending } = this.#options.spool;
-    if (pending >= MAX_BATCH_EVENTS || this.#allStored !== undefined) this.#ship();
-    else if (pending > 0) this.#shipSoon();
+    if (this.#allStored !== undefined || this.#isLate) this.#ship();
+    else if (this.#options.spool.pending > 0) this.#shipSoon();
     return true;
   }
 
@@ -85,6 +91,12 @@ export class Shipping {
   stop(): void {
     clearTimeout(this.#timer);
     clearTimeout(this.#headTimer);
+  }
+
+  /** A whole batch waits, and no burst of calls is on that the store of the proxy would take processors from. */
+  get #isLate(): boolean {
+    const { pending, bytes, limit } = this.#options.spool;
+    return pending >= MAX_BATCH_EVENTS && (this.#fresh < MAX_BATCH_EVENTS || bytes > limit * CALLS_FIRST);
   }
 
   /** With what comes meanwhile. */
@@ -106,6 +118,7 @@ export class Shipping {
     }
     const line = lines.toString("utf8", lines.lastIndexOf(LF) + 1);
     this.#underWay = { last: first + count - 1, bytes: lines.length, line };
+    this.#fresh = 0;
     ship(lines);
   }
 

@@ -46,8 +46,8 @@ const ENDINGS: ReadonlySet<EventName> = new Set(["mcp.session.response", "mcp.se
 const ORDINARY = 1024;
 
 export class Spool {
-  /** Called after each `append`, at once. */
-  onAppend: (() => void) | undefined;
+  /** Called after each `append`, at once, with how many events it were. */
+  onAppend: ((count: number) => void) | undefined;
   readonly #directory: string;
   readonly #log: Log;
   readonly #maxBytes: number;
@@ -112,7 +112,7 @@ export class Spool {
     }
     this.#write(made);
     if (!ending) this.#refusing = false;
-    this.onAppend?.();
+    this.onAppend?.(events.length);
   }
 
   /** The first event of a boot says where the one before it ended, so that no chain can vanish unnoticed. */
@@ -120,7 +120,7 @@ export class Spool {
     const { previous } = this.#files;
     const known = previous === undefined ? {} : { previous };
     this.#write(encodeLines([this.#own("audit.chain.start", { ...details, ...known })], this.#end));
-    this.onAppend?.();
+    this.onAppend?.(1);
   }
 
   #own(event: EventName, details: Record<string, unknown>): AuditEvent {

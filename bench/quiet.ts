@@ -9,7 +9,7 @@ export class Spool {
   onAppend; previous = undefined; pending = 0; acked = 0; bytes = 0;
   static open() { return new Spool(); }
   append() {} begin() {} ack() {} close() {}
-  next() { return { first: 1, count: 0, lines: "" }; }
+  next() { return { first: 1, count: 0, lines: Buffer.alloc(0) }; }
 }`;
 
 const src = join(import.meta.dir, "../src");

@@ -18,7 +18,7 @@ export interface ChainEnd {
 }
 
 /** SHA-256 of a line's UTF-8 bytes, without the line feed; hex. */
-export const hashLine = (line: string): string => Bun.SHA256.hash(line, "hex");
+export const hashLine = (line: string | Uint8Array): string => Bun.SHA256.hash(line, "hex");
 
 export interface ChainLines {
   lines: string[];

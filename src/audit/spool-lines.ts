@@ -10,19 +10,32 @@ export interface EncodedLines {
   end: ChainEnd;
 }
 
+/** Used again and again: new memory for each line would cost as much as the line. Grows with what there is to write. */
+let memory: Buffer = Buffer.allocUnsafeSlow(64 * 1024);
+
+/** `bytes` lie in memory that the next call uses again. */
 export function encodeLines(events: readonly AuditEvent[], from: ChainEnd): EncodedLines {
   const lengths: number[] = [];
-  let text = "";
+  let size = 0;
   let { n, hash } = from;
   const chain = JSON.stringify(from.chain);
   for (const event of events) {
     n += 1;
-    const line = chainLine(event, { chain, n, prev: hash });
-    hash = hashLine(line);
-    lengths.push(Buffer.byteLength(line) + 1);
-    text += `${line}\n`;
+    const line = `${chainLine(event, { chain, n, prev: hash })}\n`;
+    // A UTF-16 unit takes three bytes at the most.
+    if (size + line.length * 3 > memory.length) memory = grown(memory, size, line.length * 3);
+    const length = memory.write(line, size);
+    hash = hashLine(memory.subarray(size, size + length - 1));
+    lengths.push(length);
+    size += length;
   }
-  return { bytes: Buffer.from(text), lengths, end: { chain: from.chain, n, hash } };
+  return { bytes: memory.subarray(0, size), lengths, end: { chain: from.chain, n, hash } };
+}
+
+function grown(old: Buffer, used: number, more: number): Buffer {
+  const memory = Buffer.allocUnsafeSlow(Math.max(old.length * 2, used + more));
+  old.copy(memory, 0, 0, used);
+  return memory;
 }
 
 /** The first line from `seq` on, in steps of `step`, that a loss of power has not spoilt. */

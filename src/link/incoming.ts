@@ -22,7 +22,8 @@ export interface IncomingOptions {
 
 /** Bytes consumed after which an acknowledgement goes at once: half of the smallest window, so that the other half is on its way. */
 const ACK_BYTES = MIN_WINDOW / 2;
-const ACK_DELAY_MS = 25;
+/** A lone acknowledgement wakes the proxy and the other end for nothing else: until then the next call may have taken it along. */
+const ACK_DELAY_MS = 200;
 /** Frames a receiver holds while its consumer is busy are counted too: a stream of one-byte frames costs more than its bytes. */
 const MAX_WAITING_FRAMES = 65_536;
 
@@ -119,7 +120,7 @@ export class Incoming {
     if (this.#end === undefined || this.#consumed !== this.#end) return;
     this.#consumed = this.#end + 1;
     this.#arrived = this.#consumed;
-    this.#acknowledgeSoon();
+    this.flush(); // whoever ended waits for it
     this.#consumer.onEnd();
   }
 

@@ -123,11 +123,15 @@ export async function measureSessions(
   const rows: Row[] = [];
   const facts: Fact[] = [];
   const rates = new Map<number, number>();
+  const directRates = new Map<number, number>();
   for (const count of plan.sessions) {
     say(`${count} sessions`);
     const loads = new Map<string, Load>();
-    if (direct !== undefined)
-      loads.set(direct.name, await withSessions(direct, count, async (all) => load(all, plan.loadMs)));
+    if (direct !== undefined) {
+      const theirs = await withSessions(direct, count, async (all) => load(all, plan.loadMs));
+      loads.set(direct.name, theirs);
+      directRates.set(count, theirs.rate);
+    }
     const { load: ours, facts: found } = await measureOurs(mine, cluster, count, plan.loadMs);
     loads.set(mine.name, ours);
     rates.set(count, ours.rate);
@@ -151,7 +155,9 @@ export async function measureSessions(
     // Like with like: the ten of above have a process each.
     const ten = await measureTogether(cluster, MOST_PROCESSES, plan.loadMs);
     const value = (rates.get(most) as number) / ten.load.rate;
-    const note = `client ends in one process; 10: ${Math.round(ten.load.rate)}/s`;
+    const [few, many] = [directRates.get(MOST_PROCESSES), directRates.get(most)];
+    const direct = few === undefined || many === undefined ? "" : `; direct ×${(many / few).toPrecision(2)}`;
+    const note = `client ends in one process; 10: ${Math.round(ten.load.rate)}/s${direct}`;
     facts.push({ id: "growth", label: `calls/s of ${most} sessions against 10`, unit: "×", value, note });
   }
   say("sessions opened and closed");

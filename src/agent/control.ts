@@ -59,6 +59,7 @@ export class Control {
       ...{ spool, key, log, up: () => this.up },
       send: (message) => this.send(message),
       ship: (lines) => this.#connection?.send(lines),
+      onStalled: () => this.#connection?.close("the proxy acknowledges no audit events"),
     });
   }
 

@@ -17,6 +17,8 @@ export interface ShippingOptions {
   send(message: FromAgent): void;
   /** A batch of events. What it is given it has until it returns. */
   ship(lines: Buffer): void;
+  /** The proxy has long left a batch without an answer: nothing more will be shipped on this connection. */
+  onStalled(): void;
 }
 
 const LF = 0x0a;
@@ -25,6 +27,8 @@ const LF = 0x0a;
 const BATCH_DELAY_MS = 100;
 /** While calls come faster than they can be shipped, they come first, until the spool is so full; a part of its limit. */
 const CALLS_FIRST = 1 / 8;
+/** A proxy whose disk is that slow, or that does not know what it was sent, is asked again on another connection. */
+const STORE_MS = 60_000;
 /** What was stored is signed within that time, all of it at once. */
 const HEAD_DELAY_MS = 1_000;
 
@@ -46,6 +50,9 @@ export class Shipping {
   #allStored: PromiseWithResolvers<void> | undefined;
   /** Events that were appended since the batch under way was sent. */
   #fresh = 0;
+  /** The last batch had few events and many bytes. */
+  #large = false;
+  #deadline: ReturnType<typeof setTimeout> | undefined;
   /** Batches are read into it: new memory for each would cost more than the reading. */
   #memory: Buffer | undefined;
 
@@ -60,6 +67,7 @@ export class Shipping {
   /** There is a new connection: what is not known to be stored goes once more. */
   begin(): void {
     this.#underWay = undefined;
+    clearTimeout(this.#deadline);
     this.#ship();
   }
 
@@ -67,6 +75,7 @@ export class Shipping {
   stored(bytes: number): boolean {
     const batch = this.#underWay;
     if (batch?.bytes !== bytes) return false;
+    clearTimeout(this.#deadline);
     this.#options.spool.ack(batch.last);
     this.#underWay = undefined;
     this.#stored = batch.line;
@@ -90,13 +99,15 @@ export class Shipping {
 
   stop(): void {
     clearTimeout(this.#timer);
+    clearTimeout(this.#deadline);
     clearTimeout(this.#headTimer);
   }
 
-  /** A whole batch waits, and no burst of calls is on that the store of the proxy would take processors from. */
+  /** A whole batch waits, and no burst of calls is on that the store of the proxy would take processors from; or there is little room. */
   get #isLate(): boolean {
     const { pending, bytes, limit } = this.#options.spool;
-    return pending >= MAX_BATCH_EVENTS && (this.#fresh < MAX_BATCH_EVENTS || bytes > limit * CALLS_FIRST);
+    if (pending > 0 && bytes > limit * CALLS_FIRST) return true;
+    return (pending >= MAX_BATCH_EVENTS || (this.#large && pending > 0)) && this.#fresh < MAX_BATCH_EVENTS;
   }
 
   /** With what comes meanwhile. */
@@ -119,6 +130,9 @@ export class Shipping {
     const line = lines.toString("utf8", lines.lastIndexOf(LF) + 1);
     this.#underWay = { last: first + count - 1, bytes: lines.length, line };
     this.#fresh = 0;
+    this.#large = lines.length > MAX_BATCH / 2;
+    clearTimeout(this.#deadline);
+    this.#deadline = setTimeout(this.#options.onStalled, STORE_MS);
     ship(lines);
   }
 

@@ -147,9 +147,9 @@ export class Agents implements Endpoint {
 
   onBytes(socket: Socket, bytes: Buffer): void {
     const connected = this.#heard(socket);
-    if (connected !== undefined) {
-      this.#take(connected, () => takeEvents(this.#options, connected, bytes), bytes.length);
-    }
+    if (connected === undefined) return;
+    if (bytes.length === 0) this.#options.log.warn("agent.unknown_message", { agent: connected.name });
+    else this.#take(connected, () => takeEvents(this.#options, connected, bytes), bytes.length);
   }
 
   /** Undefined: what is not taken is not acknowledged, and comes again. */

@@ -8,6 +8,8 @@ import type { Socket } from "./socket.ts";
 
 /** How long an agent on which an app's servers failed is not the first to get its sessions, where there is another. */
 const FAILING_MS = 30_000;
+/** What a message costs that waits, besides what it says. */
+const EACH = 1024;
 /** Of its messages that wait for those before them, bytes (of text: characters): what a thousand apps say at once is less. */
 const MAX_WAITING = 64 * 1024 * 1024;
 
@@ -66,7 +68,8 @@ export class ConnectedAgent {
    * with loses its connection, and what waits is dropped: none of it was acknowledged.
    */
   inOrder(work: () => Promise<void>, onFailed: (failure: Failure) => void, size = 0): void {
-    this.#waiting += size;
+    const cost = size + EACH;
+    this.#waiting += cost;
     if (this.#waiting > MAX_WAITING) {
       if (this.#waiting < Number.POSITIVE_INFINITY)
         onFailed(new Failure("too_many_requests", "too much waits already"));
@@ -75,7 +78,7 @@ export class ConnectedAgent {
     }
     this.#work = this.#work
       .then(() => {
-        this.#waiting -= size;
+        this.#waiting -= cost;
         return this.#waiting === Number.POSITIVE_INFINITY ? undefined : work();
       })
       .catch((error: unknown) => onFailed(Failure.from(error)));

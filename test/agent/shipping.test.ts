@@ -29,6 +29,7 @@ beforeEach(() => {
   shipping = new Shipping({
     ...{ spool, key, log, up: () => up },
     send: () => {},
+    onStalled: () => {},
     ship(lines) {
       shipped.push({ lines: lines.toString().split("\n"), bytes: lines.length, at: performance.now() });
       waiting?.resolve();
@@ -93,6 +94,19 @@ test("a burst does not fill the spool", async () => {
   while (size() < 1 / 8) append(MAX_BATCH_EVENTS);
   stored();
   expect(shipped).toHaveLength(2);
+});
+
+test("nor do a few large events fill a small one", async () => {
+  const large = "x".repeat(15 * 1024);
+  const event = (): AuditEvent => ({ event: "mcp.session.request", uid: newUid(), time: "", v: 1, details: { large } });
+  spool.append(Array.from({ length: 120 }, event));
+  const [first] = [await batch(1)];
+  expect(first.length).toBeLessThan(40);
+  for (let sent = first.length; sent < 120; sent += shipped.at(-1)?.lines.length ?? 0) {
+    const before = shipped.length;
+    stored();
+    expect(shipped).toHaveLength(before + 1);
+  }
 });
 
 test("a batch that was under way when the connection was lost goes once more", async () => {

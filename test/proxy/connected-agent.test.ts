@@ -27,6 +27,13 @@ test("messages wait for each other up to a size, and beyond it all that wait are
   expect(done).toEqual([]);
 });
 
+test("messages that say nothing count, too", () => {
+  const gate = Promise.withResolvers<void>();
+  for (let i = 0; i < 100_000 && failures.length === 0; i++) agent.inOrder(() => gate.promise, onFailed, 0);
+  expect(failures.map(({ code }) => code)).toEqual(["too_many_requests"]);
+  gate.resolve();
+});
+
 test("one that is dealt with in time may say any amount", async () => {
   let done = 0;
   for (let i = 0; i < 100; i++) {

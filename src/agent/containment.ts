@@ -8,10 +8,12 @@
  *
  * Linux only. Elsewhere a server's process group is all there is.
  */
-import { mkdirSync } from "node:fs";
+import { mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
+import { Failure } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { homeGroup, killGroup, openGroups, removeGroup } from "./cgroup.ts";
+import type { Group } from "./exec-helper.ts";
 import { becomeSubreaper, reap } from "./libc.ts";
 import { type Controller, enableControllers, type LimitPlan, limitGroup } from "./limits.ts";
 import { isOwnChild } from "./own-child.ts";
@@ -101,6 +103,11 @@ export class Containment {
         this.#live.set(marker, loadStat(pid)?.startTime ?? 0);
         group = own;
         if (own !== undefined) limitGroup(own, limits);
+        else if (Object.keys(limits).length > 0) {
+          throw new Failure("start_failed", "mcp.limits: the server's control group can't be made", {
+            hint: "the agent's log says why (cgroup.failed)",
+          });
+        }
       },
       // The subreaper still finds what flees.
       outside: (code) => this.#log.warn("cgroup.failed", { error: code }),
@@ -151,14 +158,15 @@ export class Containment {
   }
 
   /** A control group for one server; undefined where there are none. */
-  makeGroup(): string | undefined {
+  makeGroup(): Group | undefined {
     if (this.group === undefined) return undefined;
     const path = join(this.group, `${this.#next++}`);
     try {
       mkdirSync(path);
-      return path;
+      return { path, door: openSync(join(path, "cgroup.procs"), "w") };
     } catch (error) {
       this.#log.warn("cgroup.failed", { error: (error as Error).message });
+      void removeGroup(path);
       return undefined;
     }
   }

@@ -6,7 +6,6 @@
  * Pipes of our own, because the runtime's are socket pairs: a shell's `>/dev/stderr` fails on a socket.
  */
 import { closeSync, openSync } from "node:fs";
-import { join } from "node:path";
 import { Failure } from "../errors.ts";
 import { removeGroup } from "./cgroup.ts";
 import { openPipe } from "./libc.ts";
@@ -20,13 +19,19 @@ export interface ExecHelper {
   group: string | undefined;
 }
 
-/** Makes a control group; undefined where there are none. */
-export type MakeGroup = () => string | undefined;
+/** A control group, and its `cgroup.procs`, opened for writing: who has it enters. */
+export interface Group {
+  path: string;
+  door: number;
+}
+
+/** Makes one; undefined where there are none. */
+export type MakeGroup = () => Group | undefined;
 
 /** `self`: argv prefix that starts our own binary as the exec helper. Throws `Failure("start_failed")`. */
 export function openExecHelper(self: string[], makeGroup: MakeGroup = () => undefined): ExecHelper {
   const group = makeGroup();
-  const open = new Set<number>();
+  const open = new Set<number>(group === undefined ? [] : [group.door]);
   const pipe = (): [number, number] => {
     const ends = openPipe();
     for (const fd of ends) open.add(fd);
@@ -39,8 +44,9 @@ export function openExecHelper(self: string[], makeGroup: MakeGroup = () => unde
     const [ordersOut, orders] = pipe();
     const [report, reportIn] = pipe();
     // It enters by itself: to put it in would hold up the agent, and every session on it, for as long as that takes.
-    const door = group === undefined ? "ignore" : openSync(join(group, "cgroup.procs"), "w");
-    if (typeof door === "number") open.add(door);
+    // Where there is none, it must not find a descriptor of its runtime's under that number.
+    const door = group?.door ?? openSync("/dev/null", "w");
+    open.add(door);
     // The main thread has to be the one that spawns: PR_SET_PDEATHSIG fires when the spawning thread ends.
     const child = spawnOwn(self, {
       stdio: [stdinOut, stdoutIn, stderrIn, ordersOut, reportIn, door],
@@ -49,9 +55,9 @@ export function openExecHelper(self: string[], makeGroup: MakeGroup = () => unde
     });
     const fds = { stdin, stdout, stderr, orders, report };
     for (const fd of Object.values(fds)) open.delete(fd);
-    return { child, fds, group };
+    return { child, fds, group: group?.path };
   } catch (error) {
-    if (group !== undefined) void removeGroup(group);
+    if (group !== undefined) void removeGroup(group.path);
     const code = (error as NodeJS.ErrnoException).code ?? "internal";
     throw new Failure("start_failed", `the exec helper can't be started: ${code} ${self[0]}`, {
       hint: "see how many processes there are and may be: ulimit -u; ps -e | wc -l",
@@ -85,9 +91,13 @@ export class SpareExecHelper {
     const ready = this.#ready;
     this.#ready = undefined;
     this.#preparing ??= this.#closed ? undefined : setTimeout(() => this.#prepare(), PREPARE_MS);
-    if (ready?.child.exitCode === null && ready.child.signalCode === null) return ready;
+    const lives = ready?.child.exitCode === null && ready.child.signalCode === null;
+    if (lives && ready.group !== undefined) return ready;
+    // One without a group is only good where there are none: it may have been made in a bad moment.
+    const group = this.#makeGroup();
+    if (lives && group === undefined) return ready;
     if (ready !== undefined) void release(ready);
-    return openExecHelper(this.#self, this.#makeGroup);
+    return openExecHelper(this.#self, () => group);
   }
 
   /** Nothing of it is left when this resolves. */

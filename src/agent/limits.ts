@@ -31,7 +31,8 @@ export function planLimits(limits: Limits, controllers: ReadonlySet<Controller>,
   if (memory !== undefined) {
     if (controllers.has("memory")) {
       // Swap would only make it slow, and half a killed server is worth nothing.
-      Object.assign(plan.group, { "memory.max": `${memory}`, "memory.swap.max": "0", "memory.oom.group": "1" });
+      // In this order: what is there already when the second comes would otherwise be swapped out.
+      Object.assign(plan.group, { "memory.swap.max": "0", "memory.max": `${memory}`, "memory.oom.group": "1" });
       plan.kept.push({ limit: "memory", by: "cgroup" });
     } else {
       plan.rlimits.push([RLIMIT_DATA, memory]);

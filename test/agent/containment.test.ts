@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test
 import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { homeGroup, ownGroup } from "../../src/agent/cgroup.ts";
+import { Containment } from "../../src/agent/containment.ts";
 import { ENTRY, eventually, hostUser, isAlive, isLinux, makeFolder } from "./scene.ts";
 
 let folder: ReturnType<typeof makeFolder>;
@@ -98,6 +99,13 @@ describe.skipIf(!isLinux).each([
     next.agent.stdin.end();
     await next.agent.exited;
   });
+});
+
+test.skipIf(!isLinux)("a server whose limits are its control group's does not start without one", async () => {
+  const log = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
+  const containment = await Containment.open(`u${process.pid}`, log, { makeGroup: async () => undefined });
+  expect(() => containment.enclose().enter(process.pid, undefined)).not.toThrow();
+  expect(() => containment.enclose({ "pids.max": "5" }).enter(process.pid, undefined)).toThrow("control group");
 });
 
 describe("the agent's own control group", () => {

@@ -9,12 +9,12 @@ import {
   readFileSync,
   readlinkSync,
   rmSync,
-  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Enclosure } from "../../src/agent/containment.ts";
+import { openExecHelper } from "../../src/agent/exec-helper.ts";
 import { hostAccounts, loadHostUser, loadHostUserById } from "../../src/agent/host-user.ts";
 import { DEFAULT_PATH, type Orders } from "../../src/agent/launch.ts";
 import { Ledger } from "../../src/agent/ledger.ts";
@@ -296,8 +296,8 @@ describe.skipIf(!isLinux)("the exec helper", () => {
   });
 
   test("says that it could not enter its control group, and starts nothing there whose limits are the group's", async () => {
-    const folder = mkdtempSync(join(tmpdir(), "mcpgate-group-"));
-    symlinkSync("/dev/full", join(folder, "cgroup.procs")); // takes nothing
+    const path = mkdtempSync(join(tmpdir(), "mcpgate-group-"));
+    const makeGroup = () => ({ path, door: openSync("/dev/full", "w") }); // takes nothing
     const told: (string | undefined)[] = [];
     const enclosure = (): Enclosure => ({
       env: {},
@@ -308,7 +308,7 @@ describe.skipIf(!isLinux)("the exec helper", () => {
     const start = (grouped: boolean) =>
       spawnServer({
         orders: { ...orders, command: "sleep", args: ["1000"], grouped },
-        ...{ self: SELF, ledger: new Ledger(), enclosure: enclosure(), makeGroup: () => folder },
+        ...{ self: SELF, ledger: new Ledger(), enclosure: enclosure(), makeGroup },
       });
     const server = await start(false);
     process.kill(server.pid, "SIGKILL");
@@ -316,7 +316,20 @@ describe.skipIf(!isLinux)("the exec helper", () => {
     expect(told).toEqual(["a group", "ENOSPC"]);
     const error = await start(true).catch((e: Error) => e.message);
     expect(error).toContain("the control group of its limits can't be entered");
-    rmSync(folder, { recursive: true });
+    rmSync(path, { recursive: true });
+  });
+
+  test("needs no control group where there is none, and keeps its own descriptors", async () => {
+    const { child, fds } = openExecHelper(SELF);
+    await eventually(() => readdirSync(`/proc/${child.pid}/task`).length > 1); // it has started
+    const targets = () => readdirSync(`/proc/${child.pid}/fd`).map((fd) => readlinkSync(`/proc/${child.pid}/fd/${fd}`));
+    await eventually(() => !targets().includes("/dev/null"));
+    expect(targets()).toContain("anon_inode:[eventpoll]");
+    writeFileSync(fds.orders, JSON.stringify({ ...orders, agentPid: process.pid, command: "true", args: [] }));
+    closeSync(fds.orders);
+    expect(readFileSync(fds.report, "utf8")).toBe('{"at":"exec"}\n');
+    for (const fd of [fds.stdin, fds.stdout, fds.stderr, fds.report]) closeSync(fd);
+    await child.exited;
   });
 
   test("is ended when it takes too long", async () => {

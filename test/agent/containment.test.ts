@@ -4,6 +4,7 @@ import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { homeGroup, ownGroup } from "../../src/agent/cgroup.ts";
 import { Containment } from "../../src/agent/containment.ts";
+import { loadLibc } from "../../src/agent/libc.ts";
 import { ENTRY, eventually, hostUser, isAlive, isLinux, makeFolder } from "./scene.ts";
 
 let folder: ReturnType<typeof makeFolder>;
@@ -106,6 +107,9 @@ test.skipIf(!isLinux)("a server whose limits are its control group's does not st
   const containment = await Containment.open(`u${process.pid}`, log, { makeGroup: async () => undefined });
   expect(() => containment.enclose().enter(process.pid, undefined)).not.toThrow();
   expect(() => containment.enclose({ "pids.max": "5" }).enter(process.pid, undefined)).toThrow("control group");
+  // Or else whatever other tests here leave behind would become ours.
+  const PR_SET_CHILD_SUBREAPER = 36;
+  loadLibc().prctl(PR_SET_CHILD_SUBREAPER, 0n, 0n, 0n, 0n);
 });
 
 describe("the agent's own control group", () => {

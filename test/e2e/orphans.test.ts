@@ -99,7 +99,8 @@ describe("SIGKILL", () => {
     expect((await answer).error?.message).toContain("guard process was killed");
     await cluster.agent.exited;
     await eventually(() => !isAlive(agent));
-    expect(hydra().filter(isAlive)).toEqual([]);
+    // All have been killed by then; the kernel may need a moment more, and nobody else is left to do anything about them.
+    await eventually(() => hydra().filter(isAlive).length === 0, { ms: 1_000 });
     expect(cluster.agent.stderr()).toContain("guard.lost");
   });
 

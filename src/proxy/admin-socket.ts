@@ -77,10 +77,11 @@ export function openAdminSocket({ path, log, fetch }: AdminSocketOptions): Admin
     chmodSync(path, 0o600);
     return {
       async close(ms) {
+        // First of all: who comes now finds that no proxy runs, and not a socket on which nobody answers.
+        rmSync(path, { force: true });
         listener.stop(false);
         for (const until = performance.now() + ms; open.size > 0 && performance.now() < until; ) await Bun.sleep(10);
         listener.stop(true);
-        rmSync(path, { force: true });
       },
     };
   } finally {

@@ -78,11 +78,21 @@ const SHAPES: readonly (readonly [RegExp, string])[] = [
   [/(?<![\w-])(?:gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|sk[-_])[\w-]{20,}/g, REDACTED],
 ];
 
-const HINT = /bearer|basic|PRIVATE KEY|:\/\/|eyJ|AKIA|ASIA|gh[pousr]_|github_pat_|glpat-|xox|sk[-_]/i;
+/** What each of the shapes has in it. In a long text words are found faster one by one than all at once. */
+const WORDS = [
+  ...["PRIVATE KEY", "://", "eyJ", "AKIA", "ASIA"],
+  ...["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "sk-", "sk_"],
+];
+const SCHEME = /bearer|basic/i;
+const HINT = new RegExp(`${WORDS.join("|")}|${SCHEME.source}`, "i");
+const LONG = 256;
+
+const isHinted = (text: string): boolean =>
+  text.length < LONG ? HINT.test(text) : WORDS.some((word) => text.includes(word)) || SCHEME.test(text);
 
 /** `text` with `"<redacted>"` in the place of well-known secrets. */
 export function withoutSecrets(text: string): string {
-  if (!HINT.test(text)) return text;
+  if (!isHinted(text)) return text;
   return SHAPES.reduce((rest, [shape, replacement]) => rest.replace(shape, replacement), text);
 }
 

@@ -126,7 +126,21 @@ describe("what is a secret by its shape", () => {
     ["AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY.", "<redacted>."],
     [`ghp_${"a1".repeat(18)}`, "<redacted>"],
     [`sk-ant-api03-${"x".repeat(30)}`, "<redacted>"],
-  ])("%j", (text, cleaned) => expect(redact({ text, list: [text] })).toEqual({ text: cleaned, list: [cleaned] }));
+    ["BEARER abc.def-123", "BEARER <redacted>"],
+    [`gho_${"a1".repeat(18)}`, "<redacted>"],
+    [`ghu_${"a1".repeat(18)}`, "<redacted>"],
+    [`ghs_${"a1".repeat(18)}`, "<redacted>"],
+    [`ghr_${"a1".repeat(18)}`, "<redacted>"],
+    [`github_pat_${"a1".repeat(18)}`, "<redacted>"],
+    [`glpat-${"a1".repeat(18)}`, "<redacted>"],
+    [`xoxb-${"a1".repeat(18)}`, "<redacted>"],
+    [`sk_live_${"a1".repeat(18)}`, "<redacted>"],
+    ["ASIAIOSFODNN7EXAMPLE", "<redacted>"],
+  ])("%j, by itself and in a long text", (text, cleaned) => {
+    expect(redact({ text, list: [text] })).toEqual({ text: cleaned, list: [cleaned] });
+    const around = "lorem ipsum dolor sit amet\n".repeat(100);
+    expect(redact({ text: `${around}${text}\n${around}` })).toEqual({ text: `${around}${cleaned}\n${around}` });
+  });
 
   test.each([
     "basic authentication is fine",

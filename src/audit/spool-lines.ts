@@ -10,11 +10,13 @@ export interface EncodedLines {
   end: ChainEnd;
 }
 
+const [ORDINARY, KEPT] = [64 * 1024, 1024 * 1024];
 /** Used again and again: new memory for each line would cost as much as the line. Grows with what there is to write. */
-let memory: Buffer = Buffer.allocUnsafeSlow(64 * 1024);
+let memory: Buffer = Buffer.allocUnsafeSlow(ORDINARY);
 
 /** `bytes` lie in memory that the next call uses again. */
 export function encodeLines(events: readonly AuditEvent[], from: ChainEnd): EncodedLines {
+  if (memory.length > KEPT) memory = Buffer.allocUnsafeSlow(ORDINARY);
   const lengths: number[] = [];
   let size = 0;
   let { n, hash } = from;

@@ -86,11 +86,11 @@ export class Socket {
 
   onMessage(message: string | Buffer): void {
     if (typeof message !== "string") {
+      this.#endpoint.tally.frames += 1;
+      this.#endpoint.tally.bytes += message.length;
       // Once joined, a relay: no reading, no queue of our own. What is in flight is bounded by the link's window.
       if (this.peer !== undefined) this.peer.sendFrame(message);
       else if (this.#state === "open") this.#endpoint.onBytes?.(this, message);
-      this.#endpoint.tally.frames += 1;
-      this.#endpoint.tally.bytes += message.length;
       return;
     }
     if (this.#state === "open") {

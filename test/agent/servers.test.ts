@@ -1,6 +1,7 @@
 /** Servers of app resources: what the proxy wrote decides nothing about which program runs. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { userInfo } from "node:os";
 import { join } from "node:path";
 import type { Containment } from "../../src/agent/containment.ts";
 import type { ServerProcess } from "../../src/agent/process.ts";
@@ -58,7 +59,7 @@ function planted() {
 }
 
 describe.skipIf(!works)("a sandbox that the proxy describes", () => {
-  const ours = hostUser ?? process.env.USER ?? "";
+  const ours = hostUser ?? userInfo().username;
 
   test("takes directories as they are", async () => {
     using folder = planted();

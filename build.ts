@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { mkdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
+import { buildOptions } from "./build-options.ts";
 import { PLATFORMS, type Platform, programName } from "./src/proxy/platforms.ts";
 
 const dist = join(import.meta.dir, "dist");
@@ -13,27 +14,8 @@ mkdirSync(dist, { recursive: true });
 async function build(outfile: string, platform?: Platform): Promise<void> {
   // A name of its own until it is whole: a build that fails or is interrupted leaves the last good binary in place.
   const partial = `${outfile}.building`;
-  const result = await Bun.build({
-    // the second is a thread of its own: `proxy/store-thread.ts`
-    entrypoints: [join(import.meta.dir, "src/main.ts"), join(import.meta.dir, "src/proxy/store-worker.ts")],
-    compile: {
-      outfile: partial,
-      ...(platform === undefined ? {} : { target: `bun-${platform}` as Bun.Build.CompileTarget }),
-      // A compiled binary otherwise loads ./.env and runs the preloads of ./bunfig.toml of whatever directory it is
-      // started in: a hostile working directory would run code as whoever starts mcpgate there.
-      autoloadDotenv: false,
-      autoloadBunfig: false,
-      autoloadTsconfig: false,
-      autoloadPackageJson: false,
-    },
-    target: "bun",
-    minify: { syntax: true, whitespace: true, identifiers: false },
-    // Start-up counts: an MCP client waits for `client connect`, and each server for its exec helper. In chunks, a command loads
-    // what it needs: 15 ms instead of 23, and 10 MB less.
-    bytecode: true,
-    format: "esm",
-    splitting: true,
-  });
+  const target = platform === undefined ? undefined : (`bun-${platform}` as Bun.Build.CompileTarget);
+  const result = await Bun.build(buildOptions(partial, target));
   if (!result.success) throw new AggregateError(result.logs, `build failed: ${outfile}`);
   const made = platform?.startsWith("windows") ? `${partial}.exe` : partial;
   renameSync(made, outfile);

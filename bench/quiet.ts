@@ -2,7 +2,7 @@
  * mcpgate without its spool, for measuring what the spool costs: built here, from the sources as they are, with one module
  * replaced while it is bundled. The product has no such switch, and no such binary leaves the benchmark's directory.
  */
-import { join } from "node:path";
+import { buildOptions } from "../build-options.ts";
 
 const STUB = `
 export class Spool {
@@ -12,25 +12,10 @@ export class Spool {
   next() { return { first: 1, count: 0, lines: Buffer.alloc(0) }; }
 }`;
 
-const src = join(import.meta.dir, "../src");
-
-/** With build.ts's options. */
 export async function buildBinary(outfile: string, { audit }: { audit: boolean }): Promise<string> {
   let replaced = false;
   const result = await Bun.build({
-    entrypoints: [join(src, "main.ts"), join(src, "proxy/store-worker.ts")],
-    compile: {
-      outfile,
-      autoloadDotenv: false,
-      autoloadBunfig: false,
-      autoloadTsconfig: false,
-      autoloadPackageJson: false,
-    },
-    target: "bun",
-    minify: { syntax: true, whitespace: true, identifiers: false },
-    bytecode: true,
-    format: "esm",
-    splitting: true,
+    ...buildOptions(outfile),
     plugins: audit
       ? []
       : [

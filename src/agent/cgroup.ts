@@ -5,6 +5,15 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
 
+/** A server's group, and its `cgroup.procs`, opened for writing: who has it enters. */
+export interface Group {
+  path: string;
+  door: number;
+}
+
+/** Makes one; undefined where there are none. */
+export type MakeGroup = () => Group | undefined;
+
 /** Where this process's own group is in the file system; `undefined` where there is no version 2, or it isn't in sight. */
 export function ownGroup(
   cgroup = slurp("/proc/self/cgroup"),

@@ -9,7 +9,7 @@ import { signProof } from "../identity/proof.ts";
 import { publicUrl } from "../identity/url.ts";
 import { backoff } from "../link/backoff.ts";
 import { type Connection, dial } from "../link/dial.ts";
-import { encodeFromAgent, type FromAgent } from "../link/from-agent.ts";
+import type { FromAgent } from "../link/from-agent.ts";
 import { AGENT_CONTROL_PATH, parseMessage } from "../link/protocol.ts";
 import { HEARTBEAT_LOST_MS, type ToAgent, toAgent } from "../link/to-agent.ts";
 import type { Trust } from "../link/trust.ts";
@@ -78,7 +78,7 @@ export class Control {
   }
 
   send(message: FromAgent): void {
-    this.#connection?.sendText(encodeFromAgent(message));
+    this.#connection?.sendText(message);
   }
 
   /** Runs until `stop`. A connection that is lost is dialled again, at once and then with growing pauses. */

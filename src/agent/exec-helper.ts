@@ -7,7 +7,7 @@
  */
 import { closeSync, openSync } from "node:fs";
 import { Failure } from "../errors.ts";
-import { removeGroup } from "./cgroup.ts";
+import { type MakeGroup, removeGroup } from "./cgroup.ts";
 import { openPipe } from "./libc.ts";
 import { spawnOwn } from "./own-child.ts";
 
@@ -18,15 +18,6 @@ export interface ExecHelper {
   /** The control group that it enters first of all, its own; whoever takes the helper removes it. */
   group: string | undefined;
 }
-
-/** A control group, and its `cgroup.procs`, opened for writing: who has it enters. */
-export interface Group {
-  path: string;
-  door: number;
-}
-
-/** Makes one; undefined where there are none. */
-export type MakeGroup = () => Group | undefined;
 
 /** `self`: argv prefix that starts our own binary as the exec helper. Throws `Failure("start_failed")`. */
 export function openExecHelper(self: string[], makeGroup: MakeGroup = () => undefined): ExecHelper {

@@ -19,6 +19,8 @@ export interface ShippingOptions {
   ship(lines: Buffer): void;
   /** The proxy has long left a batch without an answer: nothing more will be shipped on this connection. */
   onStalled(): void;
+  /** Milliseconds that the proxy may take for a batch; 60,000 unless told. */
+  storeMs?: number;
 }
 
 const LF = 0x0a;
@@ -117,7 +119,7 @@ export class Shipping {
 
   /** One batch at a time: the next goes when the proxy stored this one, so a slow disk there slows nobody's calls. */
   #ship(): void {
-    const { spool, up, ship } = this.#options;
+    const { spool, up, ship, onStalled, storeMs = STORE_MS } = this.#options;
     clearTimeout(this.#timer);
     this.#timer = undefined;
     if (this.#underWay !== undefined || !up()) return;
@@ -132,7 +134,7 @@ export class Shipping {
     this.#fresh = 0;
     this.#large = lines.length > MAX_BATCH / 2;
     clearTimeout(this.#deadline);
-    this.#deadline = setTimeout(this.#options.onStalled, STORE_MS);
+    this.#deadline = setTimeout(onStalled, storeMs);
     ship(lines);
   }
 

@@ -7,8 +7,9 @@
  */
 import { closeSync, existsSync, fchownSync } from "node:fs";
 import { Failure } from "../errors.ts";
+import type { MakeGroup } from "./cgroup.ts";
 import type { Enclosure } from "./containment.ts";
-import { type MakeGroup, openExecHelper, type SpareExecHelper } from "./exec-helper.ts";
+import { openExecHelper, type SpareExecHelper } from "./exec-helper.ts";
 import { findCommand, type Orders, type Report, startFailure } from "./launch.ts";
 import type { Ledger } from "./ledger.ts";
 import { spawnOwn } from "./own-child.ts";

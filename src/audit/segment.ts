@@ -18,7 +18,7 @@ const SUFFIX = ".jsonl";
 const NEWLINE = 0x0a;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
-const NOTHING = Buffer.alloc(0);
+export const NOTHING = Buffer.alloc(0);
 
 /** `00000000000000000042.jsonl`: sorts by sequence number. */
 export const segmentName = (first: number): string => `${String(first).padStart(20, "0")}${SUFFIX}`;

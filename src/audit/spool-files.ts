@@ -7,7 +7,7 @@ import { messageOf } from "../errors.ts";
 import { syncDirectory } from "../identity/files.ts";
 import type { Log } from "../log.ts";
 import type { ChainEnd } from "./chain.ts";
-import { type Disk, parseSegmentName, Segment } from "./segment.ts";
+import { type Disk, NOTHING, parseSegmentName, Segment } from "./segment.ts";
 import { ackPath, encodeAck, loadSoundAck } from "./spool-ack.ts";
 import { lastOf } from "./spool-lines.ts";
 
@@ -30,8 +30,6 @@ export interface Batch {
   /** Each event's JSON, as it stands in the file, with line feeds between them; UTF-8. */
   lines: Buffer;
 }
-
-const NOTHING = Buffer.alloc(0);
 
 export class SpoolFiles {
   readonly #directory: string;

@@ -1,5 +1,13 @@
 /** The `allow` rules of a join token: which of AWS's accounts, identities and instances may join with it. */
-import type { AllowRule } from "./token-resource.ts";
+
+export interface AllowRule {
+  /** Twelve digits. */
+  account: string;
+  /** `iam`: a glob. */
+  arn?: string;
+  /** `ec2`. */
+  regions?: string[];
+}
 
 /** By `method: iam`: some rule allows the account, and the ARN where it names one. */
 export function allowsCaller(rules: readonly AllowRule[], caller: { account: string; arn: string }): boolean {

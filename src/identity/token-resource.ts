@@ -5,19 +5,10 @@
 import * as v from "valibot";
 import { parseDuration } from "../config/duration.ts";
 import { Failure } from "../errors.ts";
-import { hingesOnSession } from "./allow-rules.ts";
+import { type AllowRule, hingesOnSession } from "./allow-rules.ts";
 
 export const JOIN_METHODS = ["token", "iam", "ec2"] as const;
 export type JoinMethod = (typeof JOIN_METHODS)[number];
-
-export interface AllowRule {
-  /** Twelve digits. */
-  account: string;
-  /** `iam`: a glob. */
-  arn?: string;
-  /** `ec2`. */
-  regions?: string[];
-}
 
 /** A token that is no secret. */
 export interface TokenResource {

@@ -137,6 +137,4 @@ const fromAgent = v.variant("t", [
 ]);
 export type FromAgent = v.InferOutput<typeof fromAgent>;
 
-export const encodeFromAgent = (message: FromAgent): string => JSON.stringify(message);
-
 export const parseFromAgent = (message: string): FromAgent | undefined => parseMessage(fromAgent, message);

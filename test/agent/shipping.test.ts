@@ -119,6 +119,29 @@ test("a batch that was under way when the connection was lost goes once more", a
   expect(await batch(2)).toEqual([...lines, expect.any(String)]);
 });
 
+test("a proxy that leaves a batch without an answer is told of, and one that answers in time is not", async () => {
+  shipping.stop();
+  const stalled = Promise.withResolvers<void>();
+  let times = 0;
+  shipping = new Shipping({
+    ...{ spool, key, log, up: () => true, send: () => {}, storeMs: 50 },
+    ship: (lines) => void shipped.push({ lines: [], bytes: lines.length, at: performance.now() }),
+    onStalled() {
+      times++;
+      stalled.resolve();
+    },
+  });
+  append(1);
+  shipping.begin();
+  expect(stored()).toBe(true);
+  append(1);
+  shipping.begin();
+  const sent = performance.now();
+  await stalled.promise;
+  expect(performance.now() - sent).toBeGreaterThan(40);
+  expect(times).toBe(1);
+});
+
 test("nothing that was not sent is taken for stored", async () => {
   expect(shipping.stored(0)).toBe(false);
   append(1);
